@@ -1,0 +1,210 @@
+"""Make the set: ``python -m benchmarks.accuracy.build --corpus ../shared/corpus``.
+
+Writes ``WORK/set/{train,test}/NAME`` and ``WORK/truth_{train,test}.json``. Needs the ``ffmpeg`` and
+``ffprobe`` commands (Debian: ``apt install ffmpeg fonts-dejavu-core``). One encoder runs at a time,
+each finished file is renamed into place, and a second run makes only what is missing or changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from . import corpus, plan, truth
+from .plan import Probe, Recipe
+
+__all__ = ["DEFAULT_WORK", "build", "main"]
+
+DEFAULT_WORK = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "twinreel-bench"
+FONTS = ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/TTF/DejaVuSans.ttf",
+         "/Library/Fonts/DejaVuSans.ttf")
+PER_EDIT = {"train": 2, "test": 8}
+PER_EDIT_QUICK = {"train": 1, "test": 2}
+LIMIT_S = 600
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, default=Path("../shared/corpus"))
+    parser.add_argument("--work", type=Path, default=DEFAULT_WORK)
+    parser.add_argument("--font", type=Path, help="a TrueType font (default: DejaVu Sans)")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the set")
+    args = parser.parse_args(argv)
+    build(args.corpus, args.work, quick=args.quick, font=args.font)
+    return 0
+
+
+def build(corpus_dir: Path, work: Path, *, quick: bool = False, font: Path | None = None) -> None:
+    """Make all files and both truth files.
+
+    Raises:
+        SystemExit: corpus not whole, ffmpeg or font missing, or an edit that failed.
+    """
+    font_path = _tools(font)
+    clips = corpus.load(corpus_dir)
+    missing, changed = corpus.verify(corpus_dir, clips)
+    if missing or changed:
+        raise SystemExit(f"corpus {corpus_dir} is not whole: missing {missing}, changed {changed}")
+    maker = _Maker(corpus_dir, work)
+    started, cpu = time.monotonic(), os.times()
+    sizes = {}
+    for clip in clips:
+        p = _probe(corpus_dir / "videos" / clip.file)
+        sizes[clip.file] = (p.width, p.height)
+    basic = plan.originals(clips, sizes)
+    for recipe in basic:
+        maker.make(recipe)
+    probes = {r.group: maker.probes[r.key] for r in basic}
+    recipes = plan.deal(clips, corpus.naturals(), probes,
+                        per_edit=PER_EDIT_QUICK if quick else PER_EDIT, font=str(font_path))
+    failed = []
+    for n, recipe in enumerate(recipes, 1):
+        try:
+            maker.make(recipe)
+        except _EncodeFailed as error:  # all failures are told at once, at the end
+            print(error, flush=True)
+            failed.append(recipe.key)
+        if n % 50 == 0:
+            print(f"{n}/{len(recipes)} edits, {time.monotonic() - started:.0f} s", flush=True)
+    if failed:
+        raise SystemExit(f"{len(failed)} edits failed: {failed}")
+    for split in ("train", "test"):
+        made = [r for r in [*basic, *recipes] if r.split == split]
+        files = [_truth_of(r, maker.probes[r.key]) for r in made]
+        _drop_strangers(work / "set" / split, {f.name for f in files})
+        truth.save(work / f"truth_{split}.json", files)
+        print(split, len(files), "files", dict(Counter(f.kind for f in files)), flush=True)
+    spent = os.times()
+    seconds = spent.children_user + spent.children_system - cpu.children_user - cpu.children_system
+    print(f"built in {time.monotonic() - started:.0f} s, {seconds:.0f} CPU s of encoders")
+
+
+def _tools(font: Path | None) -> Path:
+    for tool in ("ffmpeg", "ffprobe"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"{tool}: not found; this benchmark needs it (apt install ffmpeg)")
+    for path in [font] if font else [Path(f) for f in FONTS]:
+        if path.is_file():
+            return path
+    raise SystemExit("no TrueType font found; give one with --font (apt install fonts-dejavu-core)")
+
+
+class _EncodeFailed(Exception):
+    """One ffmpeg command failed; the message has its words."""
+
+
+class _Maker:
+    """Runs recipes; remembers what each file was made from, so that a change is made again."""
+
+    def __init__(self, corpus_dir: Path, work: Path) -> None:
+        self.corpus, self.work = corpus_dir / "videos", work
+        self.probes: dict[str, Probe] = {}
+        self.originals: dict[str, Path] = {}
+        for name in ("set/train", "set/test", "state"):
+            (work / name).mkdir(parents=True, exist_ok=True)
+
+    def make(self, recipe: Recipe) -> None:
+        out = self.work / "set" / recipe.split / recipe.name
+        state = self.work / "state" / f"{recipe.split}_{recipe.name}.json"
+        sign = hashlib.sha256(repr((recipe.inputs, recipe.args, recipe.pad_to)).encode()).hexdigest()
+        if recipe.kind == "original":
+            self.originals[recipe.group] = out
+        if out.is_file() and state.is_file():
+            known = json.loads(state.read_text())
+            if known["sign"] == sign and known["bytes"] == out.stat().st_size:
+                self.probes[recipe.key] = Probe(**known["probe"])
+                return
+        part = out.with_name(f".part.{out.name}")
+        if recipe.args:
+            self._encode(recipe, part)
+        else:
+            shutil.copyfile(self._path(recipe.inputs[0]), part)
+        if recipe.pad_to:
+            _pad(part, recipe.pad_to)
+        probe = _probe(part)
+        # A drawn but repeatable age, so that no keep rule can read the truth from it.
+        when = 1_600_000_000 + int(hashlib.sha256(recipe.name.encode()).hexdigest()[:7], 16) % 10**8
+        os.utime(part, (when, when))
+        part.replace(out)
+        temporary = state.with_suffix(".part")
+        temporary.write_text(json.dumps(
+            {"sign": sign, "bytes": out.stat().st_size, "probe": probe.__dict__}))
+        temporary.replace(state)
+        self.probes[recipe.key] = probe
+
+    def _path(self, name: str) -> Path:
+        kind, _, rest = name.partition(":")
+        return self.corpus / rest if kind == "@corpus" else self.originals[rest]
+
+    def _encode(self, recipe: Recipe, part: Path) -> None:
+        args = [str(self._path(a)) if a.startswith(("@corpus:", "@original:")) else a
+                for a in recipe.args]
+        command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-filter_threads", "1",
+                   "-filter_complex_threads", "1", *args, "-threads", "1", "-map_metadata", "-1",
+                   "-fflags", "+bitexact", str(part)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False,
+                              preexec_fn=lambda: os.nice(15))
+        if done.returncode or not part.is_file() or part.stat().st_size < 1000:
+            part.unlink(missing_ok=True)
+            words = " ".join(command)
+            raise _EncodeFailed(f"{recipe.key}: ffmpeg failed: {done.stderr[-600:]}\n{words}")
+
+
+def _pad(path: Path, size: int) -> None:
+    """Append an MP4 ``free`` box so that the file has exactly ``size`` bytes."""
+    lack = size - path.stat().st_size
+    if lack < 8:
+        raise SystemExit(f"{path}: {path.stat().st_size} bytes do not leave room to pad to {size}")
+    with path.open("ab") as stream:
+        stream.write(lack.to_bytes(4, "big") + b"free" + bytes(lack - 8))
+
+
+def _probe(path: Path) -> Probe:
+    words = subprocess.run(
+        ["ffprobe", "-v", "error", "-show_entries",
+         "stream=codec_type,codec_name,width,height,sample_rate,duration:format=duration", "-of",
+         "json", str(path)], capture_output=True, text=True, check=True).stdout
+    found = json.loads(words)
+    video = next(s for s in found["streams"] if s["codec_type"] == "video")
+    sound = next((s for s in found["streams"] if s["codec_type"] == "audio"), {})
+    duration = float(video.get("duration") or found["format"]["duration"])
+    return Probe(duration, video["width"], video["height"], video["codec_name"],
+                 int(sound.get("sample_rate", 0)))
+
+
+def _truth_of(recipe: Recipe, probe: Probe) -> truth.FileTruth:
+    """The recipe's content with open ends closed by what the file turned out to be."""
+    content = []
+    for item in recipe.content:
+        (lo, hi), src = item.file, item.src
+        if math.isinf(hi):
+            hi = probe.duration_s
+            if recipe.speed is not None:  # the last frame's length must not bend the time map
+                hi = min(hi, lo + (src[1] - src[0]) / recipe.speed)
+                src = (src[0], src[0] + (hi - lo) * recipe.speed)
+        content.append(replace(item, file=(lo, hi), src=src))
+    return truth.FileTruth(
+        recipe.name, recipe.kind, recipe.group, probe.duration_s, probe.width, probe.height,
+        recipe.edit, recipe.tier, recipe.also, recipe.gated, recipe.degraded, tuple(content))
+
+
+def _drop_strangers(folder: Path, names: set[str]) -> None:
+    """Remove what an earlier plan left in the set's own folder."""
+    for path in folder.iterdir():
+        if path.name not in names:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,415 @@
+"""Report and policy in, steps out. Pure: no file is touched or even looked at.
+
+    plan = plan(Report.load("report.json"), "trash", keep="largest", only=("exact",))
+    for step in plan.steps: print(step.path, step.why)
+    for skip in plan.skipped: print(skip.path, skip.reason)
+
+What a plan promises, whatever the report says: a file that any group keeps is in no step; every
+step has direct evidence (a match, or the same content key) between the file and the kept one.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from twinreel.errors import BadReport
+from twinreel.options import opt
+from twinreel.report import Report
+from twinreel.types import Group, Match, Step, Video
+
+KEEP_RULES = ("best", "largest", "oldest", "newest", "shortest-path")
+RELATIONS = ("exact", "copy", "part_of")  # what may be removed: all of it is in the kept file
+DECISIONS = (None, "accept", "skip", "not_a_match")
+LINKS = ("hardlink", "symlink", "reflink")
+REMOVALS = ("trash", "move", "delete")
+QUARANTINE = ".twinreel-quarantine"
+_TOLERANCE_S = 1.0  # a shorter difference in duration is a container's rounding, not content
+
+# Folders whose files belong together: one taken out spoils the rest.
+_STRUCTURED = re.compile(
+    r"VIDEO_TS|AUDIO_TS|BDMV|AVCHD|DCIM|MP_ROOT|M4ROOT|XDROOT|CLPR|BPAV|CONTENTS"
+    r"|.+\.(photoslibrary|photolibrary|aplibrary|migratedphotolibrary|imovielibrary"
+    r"|fcpbundle|lrdata|rdm)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class ActOptions:
+    """How a report becomes changes on the disk."""
+
+    keep: str = opt("best", "Which file of a group stays.", choices=KEEP_RULES)
+    prefer: tuple[str, ...] = opt((), "Keep files that match this glob before others.")
+    protect: tuple[str, ...] = opt((), "Never touch files that match this glob.")
+    only: tuple[str, ...] = opt((), "Only these relations to the kept file.", choices=RELATIONS)
+    accept: tuple[str, ...] = opt(
+        (), "Remove although this is lost (a word of the loss, 'look' or 'all').", metavar="LOSS"
+    )
+    to: str = opt("", "Where `move` puts files (same file system).", metavar="DIR")
+    sidecars: str = opt(
+        "leave",
+        "What happens to .srt, .nfo and pictures of a removed file.",
+        choices=("leave", "follow", "move-to-keeper"),
+    )
+    place: str = opt(
+        "", "Put the kept file under the preferred path and name.", choices=("", "preferred")
+    )
+    inherit: tuple[str, ...] = opt(
+        (), "Carry these over to the kept file.", choices=("mtime", "xattr")
+    )
+    structured: bool = opt(False, "Act inside VIDEO_TS, BDMV, HLS, camera and photo folders too.")
+    verify: str = opt(
+        "tail", "How much of a kept file is decoded first.", choices=("tail", "full")
+    )
+
+    def __post_init__(self) -> None:
+        choices = {"keep": KEEP_RULES, "sidecars": ("leave", "follow", "move-to-keeper")}
+        choices |= {"place": ("", "preferred"), "verify": ("tail", "full")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {allowed}, got {getattr(self, name)!r}")
+        for name, allowed in (("only", RELATIONS), ("inherit", ("mtime", "xattr"))):
+            for value in getattr(self, name):
+                if value not in allowed:
+                    raise ValueError(f"{name} takes {allowed}, got {value!r}")
+        if self.place and not self.prefer:
+            raise ValueError("place=preferred needs prefer: a glob of where the file should stand")
+        if self.place and self.sidecars == "move-to-keeper":
+            raise ValueError("place=preferred leaves sidecars in their place; take sidecars=leave")
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A file that stays, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be done, in order, and what would not."""
+
+    action: str
+    steps: tuple[Step, ...]
+    skipped: tuple[Skip, ...] = ()
+    options: ActOptions = field(default_factory=ActOptions)
+    roots: tuple[str, ...] = ()
+    report: str = ""
+    library: str = ""
+    surveyed: bool = False
+    sidecars: dict[str, list[str]] = field(default_factory=dict)  # removed file -> what it leaves
+
+    @property
+    def freed(self) -> int:
+        """Bytes of the files that go, hard links counted once."""
+        sizes = {}
+        for step in self.steps:
+            if step.action == self.action and step.keep:
+                file = step.expect["file"]
+                sizes[(file["device"], file["inode"]) if file["inode"] else step.path] = step.size
+        return sum(sizes.values())
+
+
+def plan(
+    report: Report, action: str, options: ActOptions | None = None, *, name: str = "", **settings: Any
+) -> Plan:
+    """Decide what to do with each file of each group.
+
+    Args:
+        report: what `dups` found, perhaps edited.
+        action: a registered action ('trash', 'move', 'hardlink', 'symlink', 'reflink', 'delete').
+        options: or the fields of ActOptions as keywords.
+        name: the report's file name, for the journal.
+
+    Raises:
+        BadReport: the report contradicts itself; the message names the place.
+        ValueError: an option breaks a rule.
+    """
+    options = options or ActOptions(**settings)
+    _fits(action, options)
+    check(report)
+    keepers = {n: choose(report, g, options) for n, g in enumerate(report.groups)}
+    kept = {path: n for n, path in keepers.items() if report.groups[n].decision != "not_a_match"}
+    inodes = {_inode(report.video(path)): path for path in kept}
+    closed = {
+        path: n for n, g in enumerate(report.groups) if g.decision == "skip" for path in g.members
+    }
+    steps: list[Step] = []
+    skipped: list[Skip] = []
+    taken: set[str] = set()
+    for n, group in enumerate(report.groups):
+        keep = keepers[n]
+        for path in group.members:
+            if path == keep:
+                continue
+            reason = _closed(group, options)
+            step = None
+            if not reason and path in taken:
+                continue
+            if not reason and path in closed:
+                reason = f"group {closed[path] + 1} holds it too, and is marked skip"
+            if not reason and path in kept:
+                reason = f"group {kept[path] + 1} keeps it"
+            if not reason and inodes.get(_inode(report.video(path)), path) != path:
+                reason = "the same file as a kept one (hard link): nothing would be freed"
+            if not reason:
+                step, reason = _step(report, n, path, keep, action, options)
+            if step:
+                taken.add(path)
+                steps.append(step)
+            else:
+                skipped.append(Skip(path, reason))
+    steps += _afterwards(report, steps, options)
+    roots = tuple(report.roots)
+    return Plan(action, tuple(steps), tuple(skipped), options, roots, name, report.library)
+
+
+def _fits(action: str, options: ActOptions) -> None:
+    """Options that make no sense, or are not safe, with an action."""
+    if options.to and action != "move":
+        raise ValueError(f"to goes with move, got {action}")
+    if action in LINKS and (options.place or options.sidecars != "leave"):
+        raise ValueError(f"place and sidecars go with {', '.join(REMOVALS)}, got {action}")
+    if action == "delete" and options.sidecars == "follow":
+        raise ValueError("sidecars=follow would delete their only copy; use trash or move")
+
+
+def check(report: Report) -> None:
+    """Refuse a report that contradicts itself. Raises BadReport naming the place."""
+    known: set[str] = set()
+    for i, video in enumerate(report.videos):
+        if video.path in known:
+            raise BadReport(f"videos[{i}]: {video.path!r} is listed twice; remove one")
+        known.add(video.path)
+        file = video.file
+        if not os.path.isabs(video.path):
+            raise BadReport(
+                f"videos[{i}]: {video.path!r} is not a full path on this system; "
+                "if the report is from another machine, run `dups` here"
+            )
+        for part in ("size", "mtime_ns", "inode", "device"):
+            value = getattr(file, part)
+            if not isinstance(value, int) or value < 0:
+                raise BadReport(f"videos[{i}]: {part} must be a whole number, got {value!r}")
+    for i, match in enumerate(report.matches):
+        for path in (match.a, match.b):
+            if path not in known:
+                raise BadReport(f"matches[{i}]: {path!r} is not among the report's videos")
+    for i, group in enumerate(report.groups):
+        if len(set(group.members)) != len(group.members):
+            raise BadReport(f"groups[{i}]: a member is listed twice; remove one")
+        if group.decision not in DECISIONS:
+            raise BadReport(
+                f"groups[{i}]: decision is null, 'accept', 'skip' or 'not_a_match', "
+                f"got {group.decision!r}"
+            )
+        for path in group.losses:
+            if path not in group.members:
+                raise BadReport(f"groups[{i}]: losses name {path!r}, which is no member")
+
+
+def choose(report: Report, group: Group, options: ActOptions) -> str:
+    """The member to keep: a sound one before a damaged one, a preferred one, then the rule."""
+    members = list(group.members)
+    ready = [m for m in members if not report.video(m).offline]
+    sound = [m for m in ready if not report.video(m).damage] or ready or members
+    if group.decision == "accept" and options.keep == "best" and not options.prefer:
+        return group.keep  # a person looked at this very choice
+    for glob in () if options.place else options.prefer:
+        liked = [m for m in sound if matches(m, glob)]
+        if liked:
+            sound = liked
+            break
+    if options.keep == "best":
+        return group.keep if group.keep in sound else min(sound, key=lambda m: _rank(report, m))
+    file = {m: report.video(m).file for m in sound}
+    order: dict[str, Any] = {
+        "largest": lambda m: (-file[m].size, m),
+        "oldest": lambda m: (file[m].mtime_ns, m),
+        "newest": lambda m: (-file[m].mtime_ns, m),
+        "shortest-path": lambda m: (len(m), m),
+    }
+    return min(sound, key=order[options.keep])
+
+
+def _rank(report: Report, path: str) -> tuple[Any, ...]:
+    """Better first, where the report's own choice is not to be had."""
+    video = report.video(path)
+    info = video.info
+    pixels = info.width * info.height
+    return (-info.duration_s, -len(info.audio), -video.detail * pixels, -pixels, -info.bitrate, path)
+
+
+def _closed(group: Group, options: ActOptions) -> str:
+    """Why nothing of a group is done, or ''."""
+    if group.decision == "skip":
+        return "marked skip in the report"
+    if group.decision == "not_a_match":
+        return "marked not a match in the report"
+    if group.look and group.decision != "accept" and not {"look", "all"} & set(options.accept):
+        return f"a person should look first ({group.why}): run `twinreel review`, or --accept look"
+    return ""
+
+
+def _step(
+    report: Report, n: int, path: str, keep: str, action: str, options: ActOptions
+) -> tuple[Step | None, str]:
+    """The step for one file, or the reason why there is none."""
+    group, victim, keeper = report.groups[n], report.video(path), report.video(keep)
+    match = evidence(report, path, keep)
+    relation = match.relation if match else ""
+    lost = losses(report, group, path, keep, match)
+    open_losses = [loss for loss in lost if not accepted(loss, options.accept)]
+    reasons = {
+        f"protected by {options.protect}": any(matches(path, g) for g in options.protect),
+        "its disk is not here": victim.offline,
+        f"the kept file's disk is not here ({keep})": keeper.offline,
+        f"the kept file is damaged ({keeper.damage}): {keep}": keeper.damage,
+        f"no match with the kept file {keep}": match is None,
+        f"it is not contained in the kept file ({relation})": relation not in RELATIONS,
+        f"{relation} is not among --only": options.only and relation not in options.only,
+        f"would be lost: {'; '.join(open_losses)} (--accept LOSS)": open_losses,
+        "part of a disc, stream, camera or photo folder (--structured)": not options.structured
+        and structured(path),
+        "the kept file lies in a quarantine": QUARANTINE in keep.split(os.sep),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            return None, reason
+    assert match is not None
+    expect = {
+        "file": _expected(victim),
+        "keep": _expected(keeper),
+        "relation": relation,
+        "group": n + 1,
+        "unheld": unheld(match, victim.info.duration_s) if lost else [],
+    }
+    why = {
+        "exact": "the same bytes",
+        "copy": f"the same content, score {match.score:.3f}",
+        "part_of": f"contained in the kept file, score {match.score:.3f}",
+    }[relation]
+    if keep == group.keep and group.why:
+        why = f"{why}; kept: {group.why}"
+    return Step(action, path, keep, None, victim.file.size, why, tuple(lost), expect), ""
+
+
+def evidence(report: Report, path: str, keep: str) -> Match | None:
+    """The direct match 'path RELATION keep': by path, else by files of the same content."""
+    keys = {p: report.video(p).file.key for p in (path, keep)}
+    if keys[path] is not None and keys[path] == keys[keep]:
+        return Match(path, keep, 1.0, "exact")
+    direct = report.match(path, keep)
+    if direct is not None:
+        return direct
+    twins = {
+        p: [v.path for v in report.videos if keys[p] is not None and v.file.key == keys[p]]
+        for p in keys
+    }
+    for a in twins[path]:
+        for b in twins[keep]:
+            found = report.match(a, b)
+            if found is not None:
+                return replace(found, a=path, b=keep)
+    return None
+
+
+def losses(
+    report: Report, group: Group, path: str, keep: str, match: Match | None
+) -> list[str]:
+    """What the file has and the kept one lacks: the report's words, or the headers' when another
+    file is kept than the report chose."""
+    if keep == group.keep:
+        return list(group.losses.get(path, []))
+    if match is not None and match.relation == "exact":
+        return []
+    mine, its = report.video(path).info, report.video(keep).info
+    out: list[str] = []
+    more = mine.duration_s - its.duration_s
+    if more > _TOLERANCE_S and (match is None or match.relation != "part_of"):
+        out.append(f"{more:.1f} seconds")
+    out += [
+        f"audio language {code}"
+        for code in sorted({t.language for t in mine.audio} - {t.language for t in its.audio})
+    ]
+    out += [
+        f"subtitles {code}"
+        for code in sorted({t.language for t in mine.subtitles} - {t.language for t in its.subtitles})
+    ]
+    if mine.hdr and not its.hdr:
+        out.append(f"HDR ({mine.hdr})")
+    if mine.width * mine.height > its.width * its.height:
+        out.append(f"resolution {mine.width}x{mine.height} over {its.width}x{its.height}")
+    if path == group.keep:
+        out.append(f"the better file, as the report found: {group.why}")
+    return out
+
+
+def accepted(loss: str, words: Iterable[str]) -> bool:
+    """Whether the user gave this loss up: 'all', the whole loss, or one of its words."""
+    in_it = set(re.findall(r"[a-z]+", loss.lower()))
+    return any(w in ("all", loss) or w.lower() in in_it for w in words)
+
+
+def unheld(match: Match, duration_s: float) -> list[list[float]]:
+    """Stretches of a in seconds (at least 1 s) that no matched segment covers."""
+    out, at = [], 0.0
+    for start, end in sorted(s.a for s in match.segments):
+        if start - at >= _TOLERANCE_S:
+            out.append([at, start])
+        at = max(at, end)
+    if match.segments and duration_s - at >= _TOLERANCE_S:
+        out.append([at, duration_s])
+    return out
+
+
+def matches(path: str, glob: str) -> bool:
+    """A glob over the whole path; '*' spans folders; a plain folder means all below it."""
+    glob = os.path.expanduser(glob)
+    if not set(glob) & set("*?["):
+        return path == glob or path.startswith(glob.rstrip(os.sep) + os.sep)
+    return fnmatch.fnmatchcase(path, glob)
+
+
+def structured(path: str) -> bool:
+    """Whether a folder on the way is a disc, a camera card or a photo library."""
+    return any(_STRUCTURED.fullmatch(part) for part in path.split(os.sep)[:-1])
+
+
+def _inode(video: Video) -> Any:
+    """What makes two paths one file; a report that does not know inodes falls back to paths."""
+    file = video.file
+    return (file.device, file.inode) if file.inode else file.path
+
+
+def _expected(video: Video) -> dict[str, Any]:
+    file = video.file
+    names = ("size", "mtime_ns", "inode", "device", "key")
+    return {name: getattr(file, name) for name in names}
+
+
+def _afterwards(report: Report, steps: list[Step], options: ActOptions) -> list[Step]:
+    """Steps on the kept files themselves. Last, because they change what earlier steps check."""
+    removed: dict[str, list[str]] = {}
+    for step in steps:
+        removed.setdefault(step.keep, []).append(step.path)
+    out: list[Step] = []
+    for keep, paths in removed.items():
+        if any(matches(keep, g) for g in options.protect):
+            continue
+        expect = {"file": _expected(report.video(keep)), "after": paths}
+        if options.inherit:
+            what = {**expect, "what": list(options.inherit)}
+            out.append(Step("inherit", keep, "", None, 0, "from the removed files", (), what))
+        wanted = [p for g in options.prefer for p in paths if matches(p, g)] if options.place else []
+        if wanted and not any(matches(keep, g) for g in options.prefer):
+            target = os.path.splitext(wanted[0])[0] + os.path.splitext(keep)[1]
+            first = {**expect, "after": [wanted[0]]}
+            out.append(Step("place", keep, "", target, 0, "the preferred place", (), first))
+    return out

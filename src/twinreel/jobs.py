@@ -1,0 +1,190 @@
+"""Many videos through decoding processes and one network: files in, (Facts, Features) out.
+
+Decoding runs in killable processes (workers.py); the network runs here, on batches filled across
+videos, while the next videos decode.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any, Protocol
+
+import numpy as np
+
+from twinreel import models
+from twinreel.decode import Chunk, Looked, LookTask, work
+from twinreel.discover import readers
+from twinreel.embed import Batcher, features
+from twinreel.errors import VideoError
+from twinreel.options import DupsOptions
+from twinreel.picture import from_jpeg
+from twinreel.progress import Progress
+from twinreel.store import Facts, Library
+from twinreel.types import Features, FrameBatch, VideoFile
+from twinreel.workers import WorkerPool
+
+Thumbs = tuple[tuple[float, bytes], ...]
+Result = tuple[Facts, Features, Thumbs]
+
+
+class Wanted(Protocol):
+    """What a run must tell: options, model, where results are kept."""
+
+    options: DupsOptions
+    spec: models.ModelSpec
+    library: Library
+    progress: Progress
+    notes: list[str]
+    model: str
+    sampling: str
+
+
+class Changed(VideoError):
+    """The file was written to while it was read."""
+
+    stage = "read"
+    transient = True
+
+
+def look_all(files: list[VideoFile], run: Wanted) -> Iterator[Result | VideoError]:
+    """Decode and embed files (with keys, all different); results as they come.
+
+    A VideoError that is yielded carries `.key`. Contents whose small pictures are kept are
+    embedded from those, without opening the file.
+    """
+    facts = run.library.facts({f.key or "" for f in files})
+    kept = [f for f in files if f.key in facts and _has_pictures(f, facts[f.key], run)]
+    rest = _by_turns([f for f in files if f not in kept] if kept else files)
+    # The total a video may take grows with its length; unknown lengths get what size suggests.
+    limit = {f.path: 600 + f.size / 200_000 for f in rest}
+    decode = run.options.decode
+    pool = WorkerPool(
+        work,
+        min(job_count(decode.jobs, rest), max(1, len(rest))),
+        stall_s=decode.stall,
+        nice=decode.nice,
+        total_s=lambda task: limit[task.path],
+    )
+    with pool, run.progress.stage("look", len(files)) as tick:
+        if rest:
+            pool.start()  # they import while the network loads
+        batcher = Batcher(_Lazy(run), run.options.model.batch_size)
+        if kept:
+            run.notes.append(f"{len(kept)} videos were embedded from kept pictures, not decoded")
+        for file in kept:
+            pictures = run.library.thumbs(file.key or "", run.sampling)
+            pixels = np.stack([from_jpeg(data) for _, data in pictures])
+            known = facts[file.key or ""]
+            blank = np.array([p.std() < 1 for p in pixels]) | _blank(pixels)
+            batch = FrameBatch(pixels, np.array([t for t, _ in pictures]))
+            done = chain(
+                batcher.add(file.path, batch, blank), batcher.close(file.path, (file, known, ()))
+            )
+            for item in done:
+                tick()
+                yield _result(item, run)
+        tasks = (
+            LookTask(
+                f.path, run.spec.size, run.options.sample, decode.bad_packets, decode.thumbs,
+                f.key or "",
+            )
+            for f in rest
+        )
+        by_path = {f.path: f for f in rest}
+        for event in pool.run(tasks):
+            path = event.task.path
+            if event.kind == "failed":
+                batcher.drop(path)
+                tick()
+                yield _with_key(event.value, event.task.key)
+            elif isinstance(event.value, Chunk):
+                for item in batcher.add(path, event.value.batch, event.value.blank):
+                    tick()
+                    yield _result(item, run)
+            elif isinstance(event.value, Looked):
+                v = event.value
+                if words := _changed(by_path[path]):
+                    batcher.drop(path)
+                    tick()
+                    yield _with_key(Changed(path, words), event.task.key)
+                    continue
+                known = Facts(v.info, v.step_s, v.planned, v.got, v.damage, v.detail, v.picture)
+                for item in batcher.close(path, (by_path[path], known, v.thumbs)):
+                    tick()
+                    yield _result(item, run)
+        for item in batcher.flush():
+            tick()
+            yield _result(item, run)
+
+
+@dataclass
+class _Lazy:
+    """The network, loaded at the first batch: decoding is under way by then."""
+
+    run: Wanted
+    network: Any = None
+
+    def __call__(self, pixels: Any) -> Any:
+        if self.network is None:
+            o = self.run.options.model
+            self.network = models.load(
+                self.run.spec, o.weights, o.device, o.precision, o.embedding_size
+            )
+        return self.network(pixels)
+
+
+def _result(item: tuple[Any, ...], run: Wanted) -> Result:
+    _, (file, facts, thumbs), times, blank, vectors = item
+    made = features(
+        file.key or "", run.model, run.sampling, times, blank, vectors, facts.info.duration_s
+    )
+    return facts, made, thumbs
+
+
+def _with_key(error: VideoError, key: str) -> VideoError:
+    error.key = key  # type: ignore[attr-defined]
+    return error
+
+
+def _has_pictures(file: VideoFile, facts: Facts, run: Wanted) -> bool:
+    """Whether every moment of this sampling is kept as a picture of the network's size."""
+    pictures = run.library.thumbs(file.key or "", run.sampling)
+    return len(pictures) == facts.got > 0
+
+
+def _blank(pixels: Any) -> Any:
+    from twinreel.picture import is_blank
+
+    return np.array([is_blank(p) for p in pixels])
+
+
+def _changed(file: VideoFile) -> str:
+    """'' while the file is the one that was discovered, else what happened to it."""
+    try:
+        now = os.stat(file.path)
+    except OSError as error:
+        return f"it went away while it was read: {error.strerror}"
+    if (now.st_size, now.st_mtime_ns) != (file.size, file.mtime_ns):
+        return "it changed while it was read; look again when it is finished"
+    return ""
+
+
+def job_count(jobs: int, files: list[VideoFile]) -> int:
+    """Decoding processes: as told, else what the cores and the disks bear."""
+    if jobs:
+        return jobs
+    one_per_volume = {f.volume: f for f in files}.values()
+    bear = sum(readers(f.path) for f in one_per_volume)
+    return max(1, min(os.cpu_count() or 1, bear))
+
+
+def _by_turns(files: list[VideoFile]) -> list[VideoFile]:
+    """One from each disk in turn, so that a slow one does not keep all processes waiting."""
+    disks: dict[str, list[VideoFile]] = defaultdict(list)
+    for file in files:
+        disks[file.volume].append(file)
+    return [f for turn in zip_longest(*disks.values()) for f in turn if f is not None]

@@ -1,0 +1,179 @@
+"""Small arithmetic on single pictures: scale, find and cut borders, blankness, detail, thumbnails.
+
+All on uint8 RGB arrays (h, w, 3); no video, no network.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from PIL import Image
+
+from twinreel.types import Floats, Pixels
+
+Rect = tuple[float, float, float, float]  # left, top, right, bottom as fractions of the frame
+WHOLE: Rect = (0.0, 0.0, 1.0, 1.0)
+
+BORDER_SPREAD = 5.0  # grey levels: a border line is this even along itself ...
+BORDER_DRIFT = 8.0  # ... and this close to the outermost line
+BORDER_BLACK = 20.0  # a border on one side only is at most this bright
+BORDER_LEAST = 0.02  # of the side: thinner borders are left alone
+BORDER_MOST = 0.45
+BLANK_SPREAD = 6.0  # grey levels: an evener picture shows nothing
+THUMBS_LIMIT = 100_000  # bytes of pictures kept per video
+THUMB_QUALITY = (60, 40, 25)
+DETAIL_COLUMNS = 96
+
+
+class Shrinker:
+    """Frames -> RGB at most twice the network's size, aspect ignored, rotation not yet applied.
+
+    Twice, because borders are cut afterwards and the rest is scaled once more.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size = size
+        self._scale = VideoReformatter()
+
+    def __call__(self, frame: Any) -> Pixels:
+        height, width = min(frame.height, 2 * self._size[0]), min(frame.width, 2 * self._size[1])
+        small = self._scale.reformat(
+            frame, width=width, height=height, format="rgb24", interpolation="AREA"
+        )
+        array: Pixels = small.to_ndarray()
+        return array
+
+
+def luma(frame: Any) -> Pixels:
+    """The frame in grey at its own size, uint8 (h, w); every other line of interlaced ones."""
+    array: Pixels = frame.reformat(format="gray").to_ndarray()
+    return array[::2] if frame.interlaced_frame else array
+
+
+def _grey(pixels: Pixels) -> Floats:
+    return pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def find_picture(frames: Sequence[Pixels]) -> Rect:
+    """Where the picture is inside constant borders (letterbox, pillarbox), as fractions.
+
+    A line belongs to the border when it is even along itself and like the outermost line in every
+    frame that shows something. What would leave less than a tenth of the frame is not believed.
+    """
+    grey = np.stack([_grey(f) for f in frames])  # (n, h, w)
+    lively = grey.std(axis=(1, 2)) >= BLANK_SPREAD
+    if not lively.any():
+        return WHOLE
+    grey = grey[lively]
+    top, bottom = _borders(grey)
+    # Look for side borders only inside the rows that are left.
+    height = grey.shape[1]
+    left, right = _borders(grey[:, top : height - bottom].swapaxes(1, 2))
+    width = grey.shape[2]
+    rect = (left / width, top / height, 1 - right / width, 1 - bottom / height)
+    return rect if (rect[2] - rect[0]) * (rect[3] - rect[1]) > 0.1 else WHOLE
+
+
+def _borders(grey: Floats) -> tuple[int, int]:
+    """Border lines at both ends of axis 1. One side alone only counts when it is black.
+
+    A plain wall at one edge of the picture is even and steady too, but rarely so on both sides.
+    """
+    first, last = _border(grey), _border(grey[:, ::-1])
+    if first and not last and grey[:, :first].mean() > BORDER_BLACK:
+        first = 0
+    if last and not first and grey[:, -last:].mean() > BORDER_BLACK:
+        last = 0
+    return first, last
+
+
+def _border(grey: Floats) -> int:
+    """Number of border lines at the start of axis 1 of (n, lines, across)."""
+    lines = grey.shape[1]
+    means = grey.mean(axis=2)  # (n, lines)
+    even = grey.std(axis=2) < BORDER_SPREAD
+    steady = np.abs(means - np.median(means[:, 0])) < BORDER_DRIFT
+    border = (even & steady).mean(axis=0) >= 0.95
+    count = int(np.argmin(border)) if not border.all() else 0
+    if count < max(2, BORDER_LEAST * lines) or count > BORDER_MOST * lines:
+        return 0
+    return min(count + 1, lines // 2)  # one more: the edge itself is a blend
+
+
+def cut(pixels: Pixels, rect: Rect, size: tuple[int, int]) -> Pixels:
+    """The part of the picture inside `rect`, scaled to (height, width), uint8 (h, w, 3)."""
+    h, w = pixels.shape[:2]
+    if rect == WHOLE and (h, w) == size:
+        return np.ascontiguousarray(pixels)
+    box = (rect[0] * w, rect[1] * h, rect[2] * w, rect[3] * h)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+
+
+def is_blank(pixels: Pixels) -> bool:
+    """Whether a picture shows (almost) nothing: black, white, one colour, a faint gradient."""
+    return bool(_grey(pixels[::2, ::2]).std() < BLANK_SPREAD)
+
+
+def detail(frames: Sequence[Pixels], rect: Rect, before: float = 0.0) -> float:
+    """Real detail in cycles per height of the shown picture; the largest of the frames'.
+
+    Upright power spectra of some columns, times frequency squared (natural pictures are then
+    about level): the highest frequency that still carries 2 % of the level between 4 and 24
+    cycles. An upscale stops where its source stopped. At most half the number of lines.
+    """
+    best = before
+    for grey in frames:
+        h, w = grey.shape
+        top, bottom = int(rect[1] * h), max(int(rect[3] * h), int(rect[1] * h) + 16)
+        left, right = int(rect[0] * w), max(int(rect[2] * w), int(rect[0] * w) + 16)
+        part = grey[top:bottom, left:right]
+        columns = part[:, np.linspace(0, part.shape[1] - 1, DETAIL_COLUMNS).astype(int)]
+        n = len(columns)
+        if n < 64:
+            continue
+        x = columns.astype(np.float32)
+        x = (x - x.mean(axis=0)) * np.hanning(n).astype(np.float32)[:, None]
+        power = (np.abs(np.fft.rfft(x, axis=0)) ** 2).mean(axis=1)
+        k = np.arange(len(power))
+        level = power * k.astype(np.float64) ** 2
+        low = np.median(level[4:25])
+        smooth = np.convolve(level, np.ones(5) / 5, mode="same")
+        strong = np.nonzero(smooth > 0.02 * low)[0]
+        if low > 0 and len(strong):
+            best = max(best, float(strong[-1]))
+    return best
+
+
+def jpeg(pixels: Pixels, quality: int = THUMB_QUALITY[0]) -> bytes:
+    """A picture as JPEG bytes."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def from_jpeg(data: bytes) -> Pixels:
+    """JPEG bytes -> uint8 (h, w, 3)."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def add_thumb(thumbs: list[tuple[float, bytes]], time_s: float, pixels: Pixels) -> None:
+    """Append a small picture; a long row of them is thinned so that memory stays bounded."""
+    thumbs.append((time_s, jpeg(pixels)))
+    if len(thumbs) > 128:
+        del thumbs[1::2]
+
+
+def fit_thumbs(thumbs: list[tuple[float, bytes]]) -> tuple[tuple[float, bytes], ...]:
+    """The same pictures within THUMBS_LIMIT bytes: coarser first, then every other one."""
+    for quality in THUMB_QUALITY[1:]:
+        if sum(len(data) for _, data in thumbs) <= THUMBS_LIMIT:
+            break
+        thumbs = [(t, jpeg(from_jpeg(data), quality)) for t, data in thumbs]
+    while sum(len(data) for _, data in thumbs) > THUMBS_LIMIT and len(thumbs) > 1:
+        thumbs = thumbs[::2]
+    return tuple(thumbs)

@@ -1,0 +1,406 @@
+"""The library: what was learnt of videos, kept in one SQLite file and found again.
+
+    with Library.open(path) as library:
+        library.put_features(features)
+        library.features(key, model, sampling)     # Features or None
+
+Everything is keyed by content (exact.content_key), never by name: a rename costs nothing. Vectors
+are kept with the identity of model and sampling that made them. One transaction per video: kill -9
+loses at most the videos in flight. Newer twinreel versions migrate older libraries forward.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinreel.errors import StoreError, StoreLocked, StoreVersion
+from twinreel.types import Features, Match, Segment, Track, VideoFile, VideoInfo
+
+_MIGRATIONS = [
+    """
+    CREATE TABLE files (
+        path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, device INTEGER,
+        volume TEXT, key TEXT, full_hash TEXT, last_seen TEXT) WITHOUT ROWID;
+    CREATE INDEX files_key ON files (key);
+    CREATE TABLE videos (
+        key TEXT PRIMARY KEY, info TEXT, step_s REAL, planned INTEGER, got INTEGER, damage TEXT,
+        detail REAL, picture TEXT) WITHOUT ROWID;
+    CREATE TABLE features (
+        id INTEGER PRIMARY KEY, key TEXT, model TEXT, sampling TEXT, duration_s REAL,
+        rows INTEGER, dim INTEGER, vectors BLOB, spans BLOB, blank BLOB,
+        UNIQUE (key, model, sampling));
+    CREATE TABLE thumbs (key TEXT, sampling TEXT, times BLOB, sizes BLOB, data BLOB,
+        PRIMARY KEY (key, sampling));
+    CREATE TABLE failures (
+        key TEXT PRIMARY KEY, stage TEXT, error TEXT, detail TEXT, transient INTEGER,
+        twinreel TEXT, at TEXT) WITHOUT ROWID;
+    CREATE TABLE pairs (context TEXT, a TEXT, b TEXT, score REAL, match TEXT,
+        PRIMARY KEY (context, a, b)) WITHOUT ROWID;
+    CREATE TABLE compared (context TEXT, key TEXT, PRIMARY KEY (context, key)) WITHOUT ROWID;
+    CREATE TABLE remembered (kind TEXT, name TEXT, value TEXT, at TEXT,
+        PRIMARY KEY (kind, name)) WITHOUT ROWID;
+    """,
+]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one look taught about a content, whatever the network: stored once per key."""
+
+    info: VideoInfo
+    step_s: float
+    planned: int
+    got: int
+    damage: str = ""
+    detail: float = 0.0
+    picture: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A failure of an earlier run."""
+
+    stage: str
+    error: str
+    detail: str
+    transient: bool
+    twinreel: str
+
+
+def default_path() -> Path:
+    """The library in the user's data folder ($TWINREEL_LIBRARY overrides)."""
+    if named := os.environ.get("TWINREEL_LIBRARY"):
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("twinreel")) / "library.db"
+
+
+def now() -> str:
+    """The time as an ISO string in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+class Library:
+    """One library file. Not for several threads; several processes take turns."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = db
+
+    @classmethod
+    def open(cls, path: str | Path | None = None) -> Library:
+        """Open or create. Raises StoreError, StoreVersion, StoreLocked."""
+        path = Path(path) if path else default_path()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(_MIGRATIONS):
+                raise StoreVersion(
+                    f"{path}: library version {version}, this twinreel knows {len(_MIGRATIONS)}; "
+                    "update twinreel or name another --library"
+                )
+            for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+                db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")
+        except sqlite3.OperationalError as error:
+            kind = StoreLocked if "locked" in str(error) else StoreError
+            raise kind(f"{path}: {error}; close other runs or name another --library") from None
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path}: not a twinreel library: {error}") from None
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}; name another --library") from None
+        return cls(path, db)
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def transaction(self) -> sqlite3.Connection:
+        """`with library.transaction():` all or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        return self._db
+
+    # -- files ----------------------------------------------------------------------------------
+
+    def files(self) -> Iterator[tuple[VideoFile, str, str]]:
+        """(file, full hash or '', last seen) of every path ever looked at."""
+        rows = self._db.execute(
+            "SELECT path, size, mtime_ns, inode, device, volume, key, full_hash, last_seen"
+            " FROM files"
+        )
+        for path, size, mtime, inode, device, volume, key, full, seen in rows:
+            yield (
+                VideoFile(os.fsdecode(path), size, mtime, inode, device, volume, key),
+                full or "",
+                seen,
+            )
+
+    def put_files(self, files: Iterable[VideoFile], hashes: dict[str, str], seen: str) -> None:
+        """Remember paths with their keys and when they were seen."""
+        with self.transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?,?)",
+                (
+                    (
+                        os.fsencode(f.path),
+                        f.size,
+                        f.mtime_ns,
+                        f.inode,
+                        f.device,
+                        f.volume,
+                        f.key,
+                        hashes.get(f.path),
+                        seen,
+                    )
+                    for f in files
+                ),
+            )
+
+    def drop_files(self, paths: Iterable[str]) -> None:
+        """Forget paths (what was learnt of their content stays)."""
+        with self.transaction():
+            self._db.executemany(
+                "DELETE FROM files WHERE path = ?", ((os.fsencode(p),) for p in paths)
+            )
+
+    # -- what was learnt ------------------------------------------------------------------------
+
+    def put_look(
+        self,
+        facts: Facts,
+        features: Features,
+        thumbs: Sequence[tuple[float, bytes]] = (),
+        thumbs_sampling: str = "",
+    ) -> None:
+        """Keep all that one look gave, in one transaction; an earlier failure is forgotten."""
+        key = features.key
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?)",
+                (
+                    key,
+                    json.dumps(asdict(facts.info)),
+                    facts.step_s,
+                    facts.planned,
+                    facts.got,
+                    facts.damage,
+                    facts.detail,
+                    json.dumps(facts.picture),
+                ),
+            )
+            self.put_features(features)
+            if thumbs:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO thumbs VALUES (?,?,?,?,?)",
+                    (
+                        key,
+                        thumbs_sampling,
+                        np.array([t for t, _ in thumbs], np.float64).tobytes(),
+                        np.array([len(d) for _, d in thumbs], np.int32).tobytes(),
+                        b"".join(d for _, d in thumbs),
+                    ),
+                )
+            self._db.execute("DELETE FROM failures WHERE key = ?", (key,))
+
+    def put_features(self, f: Features) -> None:
+        """Keep Features; vectors as float16."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO features"
+            " (key, model, sampling, duration_s, rows, dim, vectors, spans, blank)"
+            " VALUES (?,?,?,?,?,?,?,?,?)",
+            (
+                f.key,
+                f.model,
+                f.sampling,
+                f.duration_s,
+                *f.vectors.shape,
+                f.vectors.astype(np.float16).tobytes(),
+                f.spans_s.tobytes(),
+                np.packbits(f.blank).tobytes(),
+            ),
+        )
+
+    def known(self, model: str, sampling: str) -> set[str]:
+        """Keys that have Features of this model and sampling."""
+        rows = self._db.execute(
+            "SELECT key FROM features WHERE model = ? AND sampling = ?", (model, sampling)
+        )
+        return {key for (key,) in rows}
+
+    def features(self, key: str, model: str, sampling: str) -> Features | None:
+        """Features as kept, or None."""
+        return next(self.all_features(model, sampling, [key]), None)
+
+    def all_features(
+        self, model: str, sampling: str, keys: Sequence[str] | None = None
+    ) -> Iterator[Features]:
+        """Features of the given keys (all when None); vectors float32, rounded to float16."""
+        sql = (
+            "SELECT key, duration_s, rows, dim, vectors, spans, blank FROM features"
+            " WHERE model = ? AND sampling = ?"
+        )
+        if keys is None:
+            cursors = [self._db.execute(sql, (model, sampling))]
+        else:
+            cursors = [
+                self._db.execute(sql + " AND key = ?", (model, sampling, key)) for key in keys
+            ]
+        for cursor in cursors:
+            for key, duration, n, d, vectors, spans, blank in cursor:
+                yield Features(
+                    key,
+                    model,
+                    sampling,
+                    np.frombuffer(vectors, np.float16).reshape(n, d).astype(np.float32),
+                    np.frombuffer(spans, np.float64).reshape(n, 2),
+                    np.unpackbits(np.frombuffer(blank, np.uint8), count=n).astype(bool),
+                    duration,
+                )
+
+    def facts(self, keys: Iterable[str] | None = None) -> dict[str, Facts]:
+        """key -> Facts, of all contents or of the given ones."""
+        wanted = None if keys is None else set(keys)
+        out = {}
+        rows = self._db.execute(
+            "SELECT key, info, step_s, planned, got, damage, detail, picture FROM videos"
+        )
+        for key, info, step, planned, got, damage, detail, picture in rows:
+            if wanted is None or key in wanted:
+                out[key] = Facts(
+                    _info(info), step, planned, got, damage, detail, tuple(json.loads(picture))
+                )
+        return out
+
+    def thumbs(self, key: str, sampling: str | None = None) -> list[tuple[float, bytes]]:
+        """(time in seconds, JPEG bytes) of the kept small pictures; [] when there are none.
+
+        The pictures are squares of the border-cut frame, to be shown at the video's own aspect.
+        """
+        sql = "SELECT times, sizes, data FROM thumbs WHERE key = ?"
+        args: tuple[str, ...] = (key,)
+        if sampling is not None:
+            sql, args = sql + " AND sampling = ?", (key, sampling)
+        row = self._db.execute(sql + " LIMIT 1", args).fetchone()
+        if row is None:
+            return []
+        times, sizes = np.frombuffer(row[0], np.float64), np.frombuffer(row[1], np.int32)
+        ends = np.cumsum(sizes)
+        return [
+            (float(t), row[2][end - size : end])
+            for t, size, end in zip(times, sizes, ends, strict=True)
+        ]
+
+    # -- failures -------------------------------------------------------------------------------
+
+    def put_failure(self, key: str, failure: Remembered) -> None:
+        """Remember why a content could not be used."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?,?)",
+            (
+                key,
+                failure.stage,
+                failure.error,
+                failure.detail,
+                failure.transient,
+                failure.twinreel,
+                now(),
+            ),
+        )
+
+    def failures(self) -> dict[str, Remembered]:
+        """key -> failure."""
+        rows = self._db.execute(
+            "SELECT key, stage, error, detail, transient, twinreel FROM failures"
+        )
+        return {k: Remembered(s, e, d, bool(t), v) for k, s, e, d, t, v in rows}
+
+    # -- scored pairs ---------------------------------------------------------------------------
+
+    def compared(self, context: str) -> set[str]:
+        """Keys that have all been compared with each other under `context`."""
+        rows = self._db.execute("SELECT key FROM compared WHERE context = ?", (context,))
+        return {key for (key,) in rows}
+
+    def put_pairs(self, context: str, keys: Iterable[str], matches: Iterable[Match]) -> None:
+        """Keep matches (a, b are keys) and that `keys` are compared, in one transaction."""
+        with self.transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO pairs VALUES (?,?,?,?,?)",
+                ((context, m.a, m.b, m.score, json.dumps(_pack(m))) for m in matches),
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO compared VALUES (?,?)", ((context, k) for k in keys)
+            )
+
+    def pairs(self, context: str, min_score: float = 0.0) -> Iterator[Match]:
+        """Kept matches (a, b are keys) at or above a score."""
+        rows = self._db.execute(
+            "SELECT a, b, score, match FROM pairs WHERE context = ? AND score >= ?",
+            (context, min_score),
+        )
+        for a, b, score, packed in rows:
+            yield _unpack(a, b, score, json.loads(packed))
+
+    # -- small memories -------------------------------------------------------------------------
+
+    def remember(self, kind: str, name: str, value: Any) -> None:
+        """Keep a small JSON value under (kind, name)."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO remembered VALUES (?,?,?,?)",
+            (kind, name, json.dumps(value), now()),
+        )
+
+    def recall(self, kind: str, name: str) -> Any:
+        """The value kept under (kind, name), or None."""
+        row = self._db.execute(
+            "SELECT value FROM remembered WHERE kind = ? AND name = ?", (kind, name)
+        ).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def sizes(self) -> dict[str, int]:
+        """Rows per table and bytes of the file, for `library` and `doctor`."""
+        tables = ("files", "videos", "features", "thumbs", "failures", "pairs")
+        out = {t: int(self._db.execute(f"SELECT count(*) FROM {t}").fetchone()[0]) for t in tables}
+        return {**out, "bytes": self.path.stat().st_size}
+
+
+def _info(text: str) -> VideoInfo:
+    data = json.loads(text)
+    for name in ("audio", "subtitles"):
+        data[name] = tuple(Track(**t) for t in data[name])
+    return VideoInfo(**data)
+
+
+def _pack(m: Match) -> list[Any]:
+    segments = [[*s.a, *s.b, s.speed, s.mirrored] for s in m.segments]
+    return [m.relation, m.coverage_a, m.coverage_b, segments]
+
+
+def _unpack(a: str, b: str, score: float, packed: list[Any]) -> Match:
+    relation, cover_a, cover_b, segments = packed
+    return Match(
+        a,
+        b,
+        score,
+        relation,
+        tuple(Segment((s[0], s[1]), (s[2], s[3]), s[4], s[5]) for s in segments),
+        cover_a,
+        cover_b,
+    )

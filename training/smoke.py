@@ -38,6 +38,7 @@ def main() -> None:
     config["optimiser"]["warmup"] = 0.1
     config["evaluate_minutes"] = 1e9
     config["data"]["sprites"] = 64
+    config["views"]["weak_second"] = [0.5, 0.5]
     pool = build_pool(None, size=_SIZE, drawn=_PICTURES, seed=config["seed"], held_share=0.2)
     trial = Trial.of(pool, count=100)
     torch.manual_seed(config["seed"])

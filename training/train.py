@@ -62,21 +62,35 @@ class Views:
         self.strong = Edits(self.pixels, sprites, Strength())
         self.weak = Edits(self.pixels, sprites, WEAK)
         self.pairs: int = config["views"]["pairs"]
-        self.weak_share: float = config["views"]["weak_share"]
+        self.weak_first: float = config["views"]["weak_first"]
+        self.weak_second: list[float] = config["views"]["weak_second"]
+        self.ramp: float = config["views"]["ramp"]
         self.seed: int = config["seed"]
 
-    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, step: int, size: int, share: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """Views of a step.
+
+        Args:
+            share: how much of the run is done; the second views get stronger with it.
 
         Returns:
             float (2 pairs, 3, size, size) in 0..1; scene and other scene, int64 (2 pairs,).
         """
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         rows = torch.multinomial(self.weight, self.pairs, generator=rng)
-        mild = int(round(self.pairs * self.weak_share))
-        weak, other_weak = self.weak(rows[:mild], size=size, rng=rng)
-        strong, other = self.strong(torch.cat([rows[mild:], rows]), size=size, rng=rng)
-        views, other = torch.cat([weak, strong]), torch.cat([other_weak, other])
+        early, late = self.weak_second
+        second = early + (late - early) * min(1.0, share / self.ramp)
+        first = int(round(self.pairs * self.weak_first))
+        # Weak second views start halfway, so that they meet weak and strong first views.
+        start = self.pairs + self.pairs // 2
+        mild = torch.zeros(2 * self.pairs, dtype=torch.bool)
+        mild[:first] = True
+        mild[start : start + int(round(self.pairs * second))] = True
+        twice = rows.repeat(2)
+        views = torch.empty(2 * self.pairs, 3, size, size)
+        other = torch.empty(2 * self.pairs, dtype=torch.int64)
+        views[mild], other[mild] = self.weak(twice[mild], size=size, rng=rng)
+        views[~mild], other[~mild] = self.strong(twice[~mild], size=size, rng=rng)
         shown = torch.where(other >= 0, self.scene[other.clamp(min=0)], -1)
         return views, self.scene[rows].repeat(2), shown
 
@@ -141,6 +155,7 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
                                    {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98))
     ema = copy.deepcopy(net).eval()
     memory = Memory(config["loss"]["memory"])
+    spread: float = config["loss"]["spread"]
     nested = {int(k): float(v) for k, v in config["loss"]["nested"].items()}
     step, spent = 0, 0.0
     last = out / "last.pt"
@@ -171,7 +186,7 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
             began = time.monotonic()
             share = spent / budget
             size = view_side(config, share)
-            pixels, scene, other = views.batch(step, size)
+            pixels, scene, other = views.batch(step, size, share)
             x = normalise((pixels * 255).to(device))
             rate = rate_at(config, share)
             for group in optimiser.param_groups:
@@ -180,7 +195,7 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
             z = net(x).cpu()
             loss, parts = copy_loss(z, scene, other, memory, nested=nested,
                                     temperature=config["loss"]["temperature"],
-                                    spread=config["loss"]["spread"] * min(1.0, step / 300))
+                                    spread=spread * min(1.0, share / config["loss"]["ramp"]))
             if not math.isfinite(loss.item()):
                 raise FloatingPointError(f"loss {loss.item()} at step {step}: lower the rate, "
                                          f"{last} holds the state before")

@@ -30,7 +30,7 @@ DEFAULT_WORK = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() /
 FONTS = ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/TTF/DejaVuSans.ttf",
          "/Library/Fonts/DejaVuSans.ttf")
 PER_EDIT = {"train": 2, "test": 8}
-PER_EDIT_QUICK = {"train": 1, "test": 2}
+QUICK = 2  # test sources an edit
 LIMIT_S = 600
 
 
@@ -39,14 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, default=Path("../shared/corpus"))
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK)
     parser.add_argument("--font", type=Path, help="a TrueType font (default: DejaVu Sans)")
-    parser.add_argument("--quick", action="store_true", help="a quarter of the set")
+    parser.add_argument("--depth", type=int, default=PER_EDIT["test"],
+                        help="test sources that each edit meets (2: the quick set)")
     args = parser.parse_args(argv)
-    build(args.corpus, args.work, quick=args.quick, font=args.font)
+    build(args.corpus, args.work, depth=args.depth, font=args.font)
     return 0
 
 
-def build(corpus_dir: Path, work: Path, *, quick: bool = False, font: Path | None = None) -> None:
-    """Make all files and both truth files.
+def build(corpus_dir: Path, work: Path, *, depth: int = PER_EDIT["test"],
+          font: Path | None = None) -> None:
+    """Make all files and both truth files. A smaller ``depth`` gives a part of the same set.
 
     Raises:
         SystemExit: corpus not whole, ffmpeg or font missing, or an edit that failed.
@@ -66,8 +68,8 @@ def build(corpus_dir: Path, work: Path, *, quick: bool = False, font: Path | Non
     for recipe in basic:
         maker.make(recipe)
     probes = {r.group: maker.probes[r.key] for r in basic}
-    recipes = plan.deal(clips, corpus.naturals(), probes,
-                        per_edit=PER_EDIT_QUICK if quick else PER_EDIT, font=str(font_path))
+    dealt = plan.deal(clips, corpus.naturals(), probes, per_edit=PER_EDIT, font=str(font_path))
+    recipes = [r for r in dealt if r.place < depth * (PER_EDIT[r.split] / PER_EDIT["test"])]
     failed = []
     for n, recipe in enumerate(recipes, 1):
         try:
@@ -82,7 +84,7 @@ def build(corpus_dir: Path, work: Path, *, quick: bool = False, font: Path | Non
     for split in ("train", "test"):
         made = [r for r in [*basic, *recipes] if r.split == split]
         files = [_truth_of(r, maker.probes[r.key]) for r in made]
-        _drop_strangers(work / "set" / split, {f.name for f in files})
+        _show(work / "files" / split, work / "set" / split, {f.name for f in files})
         truth.save(work / f"truth_{split}.json", files)
         print(split, len(files), "files", dict(Counter(f.kind for f in files)), flush=True)
     spent = os.times()
@@ -111,13 +113,14 @@ class _Maker:
         self.corpus, self.work = corpus_dir / "videos", work
         self.probes: dict[str, Probe] = {}
         self.originals: dict[str, Path] = {}
-        for name in ("set/train", "set/test", "state"):
+        for name in ("files/train", "files/test", "set/train", "set/test", "state"):
             (work / name).mkdir(parents=True, exist_ok=True)
 
     def make(self, recipe: Recipe) -> None:
-        out = self.work / "set" / recipe.split / recipe.name
+        out = self.work / "files" / recipe.split / recipe.name
         state = self.work / "state" / f"{recipe.split}_{recipe.name}.json"
-        sign = hashlib.sha256(repr((recipe.inputs, recipe.args, recipe.pad_to)).encode()).hexdigest()
+        made_from = repr((recipe.inputs, recipe.args, recipe.pad_to))
+        sign = hashlib.sha256(made_from.encode()).hexdigest()
         if recipe.kind == "original":
             self.originals[recipe.group] = out
         if out.is_file() and state.is_file():
@@ -153,8 +156,7 @@ class _Maker:
         command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-filter_threads", "1",
                    "-filter_complex_threads", "1", *args, "-threads", "1", "-map_metadata", "-1",
                    "-fflags", "+bitexact", str(part)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False,
-                              preexec_fn=lambda: os.nice(15))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         if done.returncode or not part.is_file() or part.stat().st_size < 1000:
             part.unlink(missing_ok=True)
             words = " ".join(command)
@@ -177,10 +179,10 @@ def _probe(path: Path) -> Probe:
          "json", str(path)], capture_output=True, text=True, check=True).stdout
     found = json.loads(words)
     video = next(s for s in found["streams"] if s["codec_type"] == "video")
-    sound = next((s for s in found["streams"] if s["codec_type"] == "audio"), {})
+    sounds = [s for s in found["streams"] if s["codec_type"] == "audio"]
     duration = float(video.get("duration") or found["format"]["duration"])
     return Probe(duration, video["width"], video["height"], video["codec_name"],
-                 int(sound.get("sample_rate", 0)))
+                 int(sounds[0]["sample_rate"]) if sounds else 0)
 
 
 def _truth_of(recipe: Recipe, probe: Probe) -> truth.FileTruth:
@@ -199,11 +201,12 @@ def _truth_of(recipe: Recipe, probe: Probe) -> truth.FileTruth:
         recipe.edit, recipe.tier, recipe.also, recipe.gated, recipe.degraded, tuple(content))
 
 
-def _drop_strangers(folder: Path, names: set[str]) -> None:
-    """Remove what an earlier plan left in the set's own folder."""
-    for path in folder.iterdir():
-        if path.name not in names:
-            path.unlink()
+def _show(made: Path, shown: Path, names: set[str]) -> None:
+    """The set's folder holds exactly these files, as hard links to what was made."""
+    for path in shown.iterdir():
+        path.unlink()
+    for name in names:
+        os.link(made / name, shown / name)
 
 
 if __name__ == "__main__":

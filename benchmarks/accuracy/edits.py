@@ -28,8 +28,8 @@ class Edit:
         video: ``-vf`` chain; for ``two_inputs`` a ``-filter_complex`` that ends in ``[v]`` and
             reads the source from ``[0:v]`` and the other video from ``[1:v]``.
         rest: All other output arguments.
-        needs: What a source must have: ``audio``, ``h264``, ``landscape``, ``long`` (5 s), ``short``
-            (at most 10.5 s).
+        needs: What a source must have: ``audio``, ``h264``, ``landscape``, ``long`` (5 s or more),
+            ``short`` (at most 10.5 s).
         speed: Seconds of source per second of file; None where only the durations tell.
         other_share: Part of the picture that the other video takes (two_inputs).
         temporal: ``cut`` (``{a}`` to ``{b}`` is kept), ``intro``, ``insert``, ``within`` or ``""``.

@@ -1,8 +1,8 @@
 """Which file is made from what: dealing edits to sources, as data; nothing is run here.
 
 A :class:`Recipe` is one ffmpeg command (or a byte copy) and what its file will hold. Inputs are
-written ``@name``: ``@original:GROUP`` is the library's original of a source, ``@corpus:FILE`` a clip
-of the corpus. The same seed deals the same set.
+written ``@name``: ``@original:GROUP`` is the library's original of a source, ``@corpus:FILE`` a
+clip of the corpus. The same seed deals the same set.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .corpus import Clip, Natural
-from .edits import CANVAS, DEFAULT_CODEC, EDITS, PARTNERS, Edit
-from .edits import BY_NAME as EDIT
+from .edits import BY_NAME, CANVAS, DEFAULT_CODEC, EDITS, PARTNERS, Edit
 from .truth import Content
 
 __all__ = ["Probe", "Recipe", "deal", "originals"]
@@ -88,6 +87,7 @@ class Recipe:
     degraded: bool = False
     content: tuple[Content, ...] = field(default=())
     pad_to: int = 0  # bytes
+    place: int = 0  # the how-maniest source of its edit: a smaller set is a part of a bigger one
     speed: float | None = 1.0  # source seconds per file second of open content; None: as measured
 
     @property
@@ -152,7 +152,7 @@ def deal(clips: Sequence[Clip], naturals: Mapping[str, Natural], probes: Mapping
 
     Args:
         probes: Headers of the originals, by group.
-        per_edit: Sources that each edit meets, by split.
+        per_edit: Sources that each edit meets, by split (even numbers).
         font: Path of a TrueType font.
     """
     out: list[Recipe] = []
@@ -169,19 +169,19 @@ def deal(clips: Sequence[Clip], naturals: Mapping[str, Natural], probes: Mapping
                 load[group] += 1 if probes[group].duration_s < 12 else 2
                 also: tuple[str, ...] = ()
                 # A third of tier 2 is composed; the filters that cannot be make the rest denser.
-                if edit.tier == 2 and edit.composable and place % 8 in (1, 4, 6):
+                dense = (1, 3, 4, 6) if len(edit.name) % 2 else (1, 4, 6)
+                if edit.tier == 2 and edit.composable and place % 8 in dense:
                     also = _partners(edit, group, 1 + composed % 2)
                     composed += 1
-                out.append(_edited(edit, also, by_group[group], probes[group], split, place, font,
-                                   by_group))
+                out.append(_edited(edit, also, by_group[group], probes[group], split,
+                                   min(place, count - 1), font, by_group))
         out += _pieces(split, by_group)
         out += _compilations(split, groups, by_group, probes, count)
         out += _equal_sized(split, groups, by_group, probes, count)
         out += _blanks(split, groups, by_group, probes, font)
     for clip in clips:
         out += _as_found(clip, naturals, by_group, per_edit)
-    if per_edit.get("test", 0) >= 8:
-        out.append(_long(by_group))
+    out.append(_long(by_group))
     return out
 
 
@@ -223,7 +223,7 @@ def _edited(edit: Edit, also: tuple[str, ...], clip: Clip, probe: Probe, split: 
     elif edit.filter_complex:
         args = ["-i", me, "-filter_complex", edit.video, "-map", "[v]", "-map", "0:a:0?", *rest]
     else:
-        chain = ",".join([edit.video, *(EDIT[p].video for p in also)]).strip(",")
+        chain = ",".join([edit.video, *(BY_NAME[p].video for p in also)]).strip(",")
         video = ["-vf", chain.replace("{font}", font)] if chain else []
         streams = [] if "-map" in rest else ["-map", "0:v:0", "-map", "0:a:0?"]
         # A sound filter is an error where there is no sound.
@@ -232,7 +232,8 @@ def _edited(edit: Edit, also: tuple[str, ...], clip: Clip, probe: Probe, split: 
             rest = rest[:at] + rest[at + 2:]
         args = ["-i", me, *streams, *video, *rest]
     return Recipe(key, split, "edit", clip.group, inputs, tuple(args), _ext(edit, clip),
-                  edit.name, edit.tier, also, edit.gated, edit.degraded, content, speed=edit.speed)
+                  edit.name, edit.tier, also, edit.gated, edit.degraded, content, place=place,
+                  speed=edit.speed)
 
 
 def _ext(edit: Edit, clip: Clip) -> str:
@@ -311,7 +312,7 @@ def _pieces(split: str, by_group: Mapping[str, Clip]) -> list[Recipe]:
 def _compilations(split: str, groups: Sequence[str], by_group: Mapping[str, Clip],
                   probes: Mapping[str, Probe], count: int) -> list[Recipe]:
     out = []
-    for n in range(max(1, count // 2)):
+    for n in range(count // 2):
         able = [g for g in groups if probes[g].duration_s >= 4]
         able.sort(key=lambda g: _digest(f"compilation/{split}/{n}/{g}"))
         parts = []
@@ -323,7 +324,7 @@ def _compilations(split: str, groups: Sequence[str], by_group: Mapping[str, Clip
         inputs, args, content = _concat(parts)
         out.append(Recipe(f"compilation/{n}", split, "compilation", f"compilation_{n}", inputs,
                           (*args, *DEFAULT_CODEC.split()), edit="compilation", tier=2,
-                          degraded=True, content=content))
+                          degraded=True, content=content, place=2 * n))
     return out
 
 
@@ -333,14 +334,14 @@ def _equal_sized(split: str, groups: Sequence[str], by_group: Mapping[str, Clip]
     able = [g for g in groups if probes[g].duration_s >= 6.2]
     able.sort(key=lambda g: _digest(f"equal/{g}"))
     out = []
-    for group in able[: max(2, count)]:
+    for place, group in enumerate(able[:count]):
         me = f"@original:{group}"
         lo = by_group[group].window[0]
         out.append(Recipe(
             f"equal/{group}", split, "edit", group, (me,),
             ("-i", me, "-t", "6", "-an", "-vf", CANVAS, "-c:v", "libx264", "-preset", "veryfast",
              "-b:v", "400k", "-maxrate", "400k", "-bufsize", "400k"),
-            edit="equal_size", tier=1, degraded=True, pad_to=600_000,
+            edit="equal_size", tier=1, degraded=True, pad_to=600_000, place=place,
             content=(Content(group, (lo, lo + 6), (0.0, INF)),),
         ))
     return out
@@ -435,4 +436,4 @@ def _long(by_group: Mapping[str, Clip]) -> Recipe:
     inputs, args, content = _concat(parts, canvas)
     return Recipe("long/0", "test", "long", "long_0", inputs,
                   (*args, "-c:v", "libx264", "-preset", "veryfast", "-crf", "26"),
-                  edit="long_10min", tier=2, degraded=True, content=content)
+                  edit="long_10min", tier=2, degraded=True, content=content, place=2)

@@ -137,7 +137,8 @@ class Claims:
         stem, _, generation = claim.path.name.rpartition("-")
         newer = claim.path.with_name(f"{stem}-{int(generation) + 1}")
         with _disk(self.folder):
-            return self._owner(claim.path).get("owner") == self.owner and not newer.exists()
+            ours = self._owner(claim.path).get("owner") == self.owner
+            return bool(ours and not newer.exists())
 
     def release(self, claim: Claim) -> None:
         """Give a claim back; the generations that it took over go too, oldest first."""
@@ -197,7 +198,7 @@ class Claims:
         card = self._owner(path)
         if card.get("machine") != machine() or not card.get("birth"):
             return False
-        return birth(int(card["pid"])) != card["birth"]
+        return bool(birth(int(card["pid"])) != card["birth"])
 
     def _now(self) -> float:
         """The file server's clock."""

@@ -100,7 +100,8 @@ def config_values(config: str | None) -> dict[str, Any]:
 
 
 _CONFIG = click.option(
-    "--config", type=click.Path(exists=True, dir_okay=False),
+    "--config",
+    type=click.Path(exists=True, dir_okay=False),
     help="Options from this file (default: ./twinreel.toml where it is).",
 )
 
@@ -109,7 +110,12 @@ _CONFIG = click.option(
 @click.argument("paths", nargs=-1)
 @_CONFIG
 @add_options(
-    OutputOptions, CompareOptions, KeepOptions, DiscoverOptions, SampleOptions, ModelOptions,
+    OutputOptions,
+    CompareOptions,
+    KeepOptions,
+    DiscoverOptions,
+    SampleOptions,
+    ModelOptions,
     DecodeOptions,
 )
 def dups(paths: tuple[str, ...], config: str | None, **flags: Any) -> None:

@@ -42,15 +42,18 @@ def _option(f: Any, hint: Any) -> Callable[[F], F]:
         names[0] = f"--{flag}/--no-{flag}"
         return click.option(*names, f.name, default=None, help=_help(help, default))
     if meta.get("multiple"):
-        return click.option(
-            *names, f.name, multiple=True, help=help, metavar=meta.get("metavar")
-        )
+        return click.option(*names, f.name, multiple=True, help=help, metavar=meta.get("metavar"))
     kind: Any = _plain(hint)
     if meta.get("choices"):
         kind = click.Choice(list(meta["choices"]))
     return click.option(
-        *names, f.name, type=kind, default=None, help=_help(help, default),
-        metavar=meta.get("metavar"), hidden=meta.get("hidden", False),
+        *names,
+        f.name,
+        type=kind,
+        default=None,
+        help=_help(help, default),
+        metavar=meta.get("metavar"),
+        hidden=meta.get("hidden", False),
     )
 
 

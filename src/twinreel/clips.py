@@ -22,15 +22,13 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from twinreel.decode import Tally, _frames
 from twinreel.errors import DecodeFailed
+from twinreel.extract_options import SAMPLERS, TAILS
 from twinreel.filters import Chain, Lens, View
+from twinreel.frames import Beat, Tally, all_frames
 from twinreel.probe import describe, opened, rational, video_stream
 from twinreel.types import Seconds, VideoInfo
 
-Beat = Callable[[], None]
-SAMPLERS = ("fps", "uniform", "keyframes", "all")
-TAILS = ("pad", "loop", "drop")
 CHUNK_BYTES = 4 << 20  # rows are sent when they hold this much
 RAW_FPS = 25  # streams that state no rate and carry no timestamps
 # A timestamp this far past the stated end is a broken one; at a steady rate it would be filled
@@ -90,7 +88,7 @@ class ClipTask:
     start: float = 0.0
     end: float | None = None
     bad_packets: float = 0.05
-    row: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -383,7 +381,7 @@ def _timed(
     limit = None if task.end is None else round(Fraction(task.end - task.start) / base)
     beyond = (info.duration_s * 2 + BEYOND_S) / float(base) if info.duration_s else float("inf")
     coming, held = None, None
-    for frame in _frames(container, stream, task.path, beat, tally):
+    for frame in all_frames(container, stream, task.path, beat, tally):
         at = frame.pts if frame.pts is not None else frame.dts
         at = coming if at is None else at
         zero = zero if zero is not None else (at or 0)

@@ -3,9 +3,8 @@
     match = compare(a, b, calibration)       # Match or None
 
 In two steps. `candidates` is cheap and runs over a whole library: blocked products of frame
-descriptors, a pair goes on when its best moments are alike. `compare` aligns a pair in time: which
-seconds of one are which seconds of the other, and at what speed (a Hough vote over the similarity
-matrix, after Douze et al., ECCV 2010), then weighs the evidence.
+descriptors, a pair goes on when its best moments are alike. `compare` aligns a pair in time
+(align.py): which seconds of one are which seconds of the other, then weighs the evidence.
 
 Everything is symmetric: a pair is always worked on in the order of its keys. No torch, no files.
 """
@@ -14,18 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 3  # part of every context: pairs scored by other rules are never mixed
+VERSION = 4  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
-SPEEDS = (1.0, 0.9, 1 / 0.9, 0.95, 1 / 0.95, 0.8, 1.25, 2 / 3, 1.5, 0.7, 1 / 0.7)
-PEAKS = 3  # offsets tried per speed
 BLOCK_ROWS = 60_000  # moments compared at a time; bounds memory
 
 
@@ -79,18 +77,6 @@ class Evidence:
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, x))))
 
 
-@dataclass(frozen=True)
-class _Aligned:
-    """One way to lay b over a: b = speed * a + offset."""
-
-    speed: float
-    offset: float
-    sims: Floats  # best similarity near the predicted place, one per used moment of a, then of b
-    rows_a: npt.NDArray[np.int64]
-    rows_b: npt.NDArray[np.int64]
-    gain: float
-
-
 def length_alike(a: float, b: float, tolerance: tuple[float, float]) -> bool:
     """Whether durations differ by at most the tolerance (seconds, or share of the longer)."""
     return abs(a - b) <= max(tolerance[0], tolerance[1] * max(a, b)) + 1e-9
@@ -131,7 +117,6 @@ def candidates(
 
     A pair's best moments: the mean over the better quarter (at least 3) of each row's best match.
     """
-    n = len(shelf.videos)
     for i, video in enumerate(shelf.videos):
         query = shelf.vectors[shelf.starts[i] : shelf.starts[i + 1]]
         if not len(query):
@@ -152,7 +137,6 @@ def candidates(
             if others:
                 yield from _alike(shelf, video, query, others, calibration.candidate)
             j = last
-    assert n == len(shelf.durations)
 
 
 def _longest(duration_s: float, tolerance: tuple[float, float]) -> float:
@@ -211,19 +195,46 @@ def compare(a: Features, b: Features, calibration: Calibration) -> Match | None:
     if a.key == b.key:
         whole = Segment((0.0, a.duration_s), (0.0, b.duration_s))
         return Match(a.key, b.key, 1.0, "exact", (whole,))
+    found = _explain(a, b, calibration)
+    if found is None:
+        return None
+    segments, evidence = found
+    cover_a = covered([s.a for s in segments], a.duration_s)
+    cover_b = covered([s.b for s in segments], b.duration_s)
+    score = evidence.score(calibration)
+    relation = relation_of(cover_a, cover_b)
+    match = Match(a.key, b.key, score, relation, segments, cover_a, cover_b)
+    if relation == "overlap" and is_intro(match, a.duration_s, b.duration_s):
+        match = replace(match, relation="shared_intro")
+    return match
+
+
+def evidence(a: Features, b: Features, calibration: Calibration) -> Evidence | None:
+    """What speaks for two videos sharing content; None when nothing can be laid together."""
+    found = _explain(*sorted((a, b), key=lambda f: f.key), calibration)
+    return None if found is None else found[1]
+
+
+def _explain(
+    a: Features, b: Features, calibration: Calibration
+) -> tuple[tuple[Segment, ...], Evidence] | None:
+    """What two videos share, in the order of a, and what speaks for it."""
     rows_a, rows_b = np.nonzero(~a.blank)[0], np.nonzero(~b.blank)[0]
     if not len(rows_a) or not len(rows_b):
         return None
     sims = a.vectors[rows_a] @ b.vectors[rows_b].T
-    best = _align(sims, a, b, rows_a, rows_b, calibration.floor)
-    if best is None:
+    step = max(_step(a), _step(b))
+    whole = b.duration_s / a.duration_s if a.duration_s > 0 else 1.0
+    runs = align(sims, a.times_s[rows_a], b.times_s[rows_b], step, calibration.floor, whole)
+    if not runs:
         return None
-    segment = _segment(best, sims, a, b, rows_a, rows_b, calibration.floor)
-    cover_a = _share(segment.a, a.duration_s)
-    cover_b = _share(segment.b, b.duration_s)
-    evidence = weigh(best, a, b, rows_a, rows_b, min(cover_a, cover_b))
-    score = evidence.score(calibration)
-    return Match(a.key, b.key, score, relation_of(cover_a, cover_b), (segment,), cover_a, cover_b)
+    runs = [replace(r, rows_a=rows_a[r.rows_a], rows_b=rows_b[r.rows_b]) for r in runs]
+    segments = sorted((_segment(r, a, b, step) for r in runs), key=lambda s: s.a)
+    shared = min(
+        covered([s.a for s in segments], a.duration_s),
+        covered([s.b for s in segments], b.duration_s),
+    )
+    return tuple(segments), weigh(runs, a, b, shared)
 
 
 def relation_of(cover_a: float, cover_b: float) -> str:
@@ -237,44 +248,29 @@ def relation_of(cover_a: float, cover_b: float) -> str:
     return "overlap"
 
 
-def _share(span: tuple[float, float], duration_s: float) -> float:
-    return 1.0 if duration_s <= 0 else min(1.0, max(0.0, (span[1] - span[0]) / duration_s))
+INTRO_SHARE = 0.5  # a shared head or tail longer than this share of either video is no intro
+INTRO_AT_S = 3.0  # how far from the very start or end it may lie
 
 
-def _align(
-    sims: Floats,
-    a: Features,
-    b: Features,
-    rows_a: npt.NDArray[np.int64],
-    rows_b: npt.NDArray[np.int64],
-    floor: float,
-) -> _Aligned | None:
-    """The speed and offset under which most is alike."""
-    ta, tb = a.times_s[rows_a], b.times_s[rows_b]
-    step = max(_step(a), _step(b))
-    votes = np.clip(sims - floor, 0, None) ** 2
-    # Only clearly better than its row and column: a static shot votes for every offset alike.
-    peak = np.minimum(sims.max(axis=1, keepdims=True), sims.max(axis=0, keepdims=True))
-    strong = (sims >= peak - 0.03) & (votes > 0)
-    if not strong.any():
-        return None
-    at, to = np.nonzero(strong)
-    weight = votes[at, to]
-    hypotheses: list[tuple[float, float]] = []
-    whole = b.duration_s / a.duration_s if a.duration_s > 0 else 1.0
-    if 0.6 < whole < 1.67:
-        hypotheses += [(1.0, 0.0), (whole, 0.0)]
-    for speed in SPEEDS:
-        hypotheses += [(speed, o) for o in _peaks(tb[to] - speed * ta[at], weight, step)]
-    tried = [
-        _lay(sims, ta, tb, a, b, rows_a, rows_b, speed, offset, step, floor)
-        for speed, offset in dict.fromkeys(hypotheses)
-    ]
-    found = [t for t in tried if t is not None]
-    if not found:
-        return None
-    # At equal gain the plainer explanation: speed 1, then no offset.
-    return max(found, key=lambda t: (round(t.gain, 3), -abs(math.log(t.speed)), -abs(t.offset)))
+def is_intro(m: Match, length_a: float, length_b: float) -> bool:
+    """Whether two videos share one short stretch at the head, or at the tail, of both."""
+    if len(m.segments) != 1 or max(m.coverage_a, m.coverage_b) > INTRO_SHARE:
+        return False
+    s = m.segments[0]
+    head = s.a[0] <= INTRO_AT_S and s.b[0] <= INTRO_AT_S
+    tail = length_a - s.a[1] <= INTRO_AT_S and length_b - s.b[1] <= INTRO_AT_S
+    return head or tail
+
+
+def covered(spans: Sequence[tuple[float, float]], duration_s: float) -> float:
+    """Share of [0, duration] that the spans cover together, 0..1."""
+    if duration_s <= 0:
+        return 1.0
+    total, reached = 0.0, 0.0
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return min(1.0, total / duration_s)
 
 
 def _step(f: Features) -> float:
@@ -282,107 +278,42 @@ def _step(f: Features) -> float:
     return float(np.median(np.diff(f.times_s))) if len(f.times_s) > 1 else max(f.duration_s, 0.125)
 
 
-def _peaks(offsets: Seconds, weight: Floats, step: float) -> list[float]:
-    """The offsets with most votes, in seconds; neighbours within a step are one."""
-    low = offsets.min()
-    bins = np.round((offsets - low) / (step / 2)).astype(int)
-    count = np.bincount(bins, weight)
-    smooth = np.convolve(count, [0.5, 1.0, 0.5], mode="same")
-    out = []
-    for _ in range(PEAKS):
-        top = int(smooth.argmax())
-        if smooth[top] <= 0:
-            break
-        near = np.abs(bins - top) <= 1
-        out.append(float(np.average(offsets[near], weights=weight[near])) if near.any() else 0.0)
-        smooth[max(0, top - 2) : top + 3] = 0
-    return out
+def _segment(run: Run, a: Features, b: Features, step: float) -> Segment:
+    """A run as seconds: from half a step before its first moment to half a step after its last.
 
-
-def _lay(
-    sims: Floats,
-    ta: Seconds,
-    tb: Seconds,
-    a: Features,
-    b: Features,
-    rows_a: npt.NDArray[np.int64],
-    rows_b: npt.NDArray[np.int64],
-    speed: float,
-    offset: float,
-    step: float,
-    floor: float,
-) -> _Aligned | None:
-    """Lay b over a at one speed and offset: which moments meet, and how alike they are."""
-    reach = 0.55 * step
-    there = speed * ta + offset  # where a's moments should be in b
-    gap = np.abs(there[:, None] - tb[None, :])
-    near = gap <= reach * max(1.0, speed)
-    masked = np.where(near, sims, -2.0)
-    from_a, from_b = masked.max(axis=1), masked.max(axis=0)
-    used_a, used_b = from_a > -2, from_b > -2
-    if not used_a.any():
-        return None
-    values = np.concatenate([from_a[used_a], from_b[used_b]])
-    # What is alike speaks for the layout, what is unlike against it.
-    gain = float((values - floor).sum()) / 2
-    pick_a = np.nonzero(used_a)[0]
-    return _Aligned(speed, offset, values, pick_a, masked.argmax(axis=1)[pick_a], gain)
-
-
-def _segment(
-    best: _Aligned,
-    sims: Floats,
-    a: Features,
-    b: Features,
-    rows_a: npt.NDArray[np.int64],
-    rows_b: npt.NDArray[np.int64],
-    floor: float,
-) -> Segment:
-    """From the first to the last moment that agree, out to the middle of what lies between.
-
-    Blank moments at the ends prove nothing and break nothing: where only they lie between the
-    segment and an end that both videos share, it reaches that end.
+    Blank moments prove nothing and break nothing: where only they lie between the run and an end
+    of a video, it reaches as far as both videos do.
     """
-    agree = sims[best.rows_a, best.rows_b] >= floor
-    rows = best.rows_a[agree] if agree.any() else best.rows_a
-    ta = a.times_s[rows_a[rows]]
-    step = max(_step(a), _step(b))
-    start = float(ta[0]) - step / 2
-    end = float(ta[-1]) + step
-    first, last = rows_a[rows[0]], rows_a[rows[-1]]
-    if a.blank[:first].all():
-        start = 0.0
-    if a.blank[last + 1 :].all():
-        end = a.duration_s
+    ta = a.times_s[run.rows_a]
+    first, last = run.rows_a[0], run.rows_a[-1]
+    start, end = float(ta[0]) - step / 2, float(ta[-1]) + step / 2
+    if a.blank[:first].all() or b.blank[: run.rows_b[0]].all():
+        start = min(float(ta[0]), max(0.0, -run.offset / run.speed))
+    if a.blank[last + 1 :].all() or b.blank[run.rows_b[-1] + 1 :].all():
+        end = max(end, min(a.duration_s, (b.duration_s - run.offset) / run.speed))
     # Only what exists in both.
-    start = max(start, 0.0, -best.offset / best.speed)
-    end = min(end, a.duration_s, (b.duration_s - best.offset) / best.speed)
-    end = max(end, start)
-    to_b = (best.speed * start + best.offset, best.speed * end + best.offset)
+    start = max(start, 0.0, -run.offset / run.speed)
+    end = max(start, min(end, a.duration_s, (b.duration_s - run.offset) / run.speed))
+    there = (run.speed * start + run.offset, run.speed * end + run.offset)
     return Segment(
-        (start, end),
-        (max(0.0, to_b[0]), min(b.duration_s, max(to_b[1], 0.0))),
-        best.speed,
+        (start, end), (max(0.0, there[0]), min(b.duration_s, max(there[1], 0.0))), run.speed
     )
 
 
-def weigh(
-    best: _Aligned,
-    a: Features,
-    b: Features,
-    rows_a: npt.NDArray[np.int64],
-    rows_b: npt.NDArray[np.int64],
-    covered: float,
-) -> Evidence:
-    """Sum up an alignment."""
-    va = a.vectors[rows_a[best.rows_a]]
-    vb = b.vectors[rows_b[best.rows_b]]
+def weigh(runs: Sequence[Run], a: Features, b: Features, shared: float) -> Evidence:
+    """Sum up an alignment.
+
+    Args:
+        runs: aligned moments, as rows of a and b.
+        shared: the smaller coverage.
+    """
+    at = np.concatenate([r.rows_a for r in runs])
+    to = np.concatenate([r.rows_b for r in runs])
+    va, vb = a.vectors[at], b.vectors[to]
     da, db = va - va.mean(axis=0), vb - vb.mean(axis=0)
-    energy_a, energy_b = float((da * da).sum()), float((db * db).sum())
-    common = float((da * db).sum())
-    power = math.sqrt(energy_a * energy_b)
+    power = math.sqrt(float((da * da).sum()) * float((db * db).sum()))
     # Change below 2 % of a vector's length per moment is noise of coding.
-    change = min(1.0, power / (0.02 * len(va) + 1e-9))
-    agreement = 1.0 - change * (1.0 - common / power) if power > 0 else 1.0
-    moments = min(len(np.unique(best.rows_b)), len(va))
-    return Evidence(float(best.sims.mean()), agreement, change, covered, moments)
+    change = min(1.0, power / (0.02 * len(va)))
+    agreement = 1.0 - change * (1.0 - float((da * db).sum()) / power) if power > 0 else 1.0
+    similarity = float(np.concatenate([r.sims for r in runs]).mean())
+    return Evidence(similarity, agreement, change, shared, min(len(at), len(np.unique(to))))

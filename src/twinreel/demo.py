@@ -248,3 +248,10 @@ def _logo(picture: Picture) -> Picture:
     out[height // 16 : height // 7, width * 4 // 5 : width * 19 // 20] = (235, 235, 235)
     out[height // 11 : height // 9, width * 33 // 40 : width * 37 // 40] = (200, 30, 30)
     return out
+
+
+if __name__ == "__main__":
+    import sys
+
+    made = demo_library(Path(sys.argv[1] if len(sys.argv) > 1 else "demo"))
+    print(f"{len(made)} videos in {made[0].parent.parent}")

@@ -1,4 +1,4 @@
-"""libavfilter graphs: decoded frames -> frames at a steady rate -> RGB pictures at a network's size.
+"""libavfilter graphs: decoded frames -> frames at a steady rate -> RGB pictures of a set size.
 
     steady = Chain([("fps", "fps=1")])
     for frame in steady.push(decoded, time_base): ...
@@ -37,14 +37,15 @@ INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "area", "neighbor")
 class View:
     """How a frame becomes a network's picture.
 
-    size: (height, width). fit: 'stretch', 'short' or 'crop', see ModelSpec. resize: length of the
-    short side before a crop, 0 for the crop's own. seed_exact: pixel aspect is ignored and a
-    turned video is squeezed into the shape it has unturned.
+    size: (height, width). fit: 'stretch', 'short' or 'crop', see ModelSpec. resize, before a
+    crop: (short side,), or (height, width) whatever the aspect, or () for the crop's own.
+    seed_exact: pixel aspect is ignored and a turned video is squeezed into the shape it has
+    unturned.
     """
 
     size: tuple[int, int]
     fit: str = "short"
-    resize: int = 0
+    resize: tuple[int, ...] = ()
     interpolation: str = "bicubic"
     seed_exact: bool = False
 
@@ -76,8 +77,10 @@ def geometry(width: int, height: int, view: View) -> Geometry:
     if view.fit == "stretch":
         return Geometry((view.size[1], view.size[0]))
     tall, wide = view.size
-    short = view.resize or min(tall, wide)
-    if height >= width:
+    short = view.resize[0] if view.resize else min(tall, wide)
+    if len(view.resize) == 2:
+        scaled = (view.resize[1], view.resize[0])
+    elif height >= width:
         scaled = (short, int(height * short / width))
     else:
         scaled = (int(width * short / height), short)

@@ -89,7 +89,11 @@ def look_all(files: list[VideoFile], run: Wanted) -> Iterator[Result | VideoErro
                 yield _result(item, run)
         tasks = (
             LookTask(
-                f.path, run.spec.size, run.options.sample, decode.bad_packets, decode.thumbs,
+                f.path,
+                run.spec.size,
+                run.options.sample,
+                decode.bad_packets,
+                decode.thumbs,
                 f.key or "",
             )
             for f in rest

@@ -24,8 +24,10 @@ from twinreel.errors import BadConfig
 T = TypeVar("T")
 
 EXTENSIONS = tuple(
-    "mp4 m4v mov mkv webm avi wmv asf flv f4v mpg mpeg mpe m2v vob ts m2ts mts 3gp 3g2 ogv ogm"
-    " divx rm rmvb mxf gif y4m".split()
+    (
+        "mp4 m4v mov mkv webm avi wmv asf flv f4v mpg mpeg mpe m2v vob ts m2ts mts 3gp 3g2 ogv ogm"
+        " divx rm rmvb mxf gif y4m"
+    ).split()  # noqa: SIM905
 )
 
 
@@ -66,10 +68,10 @@ class SampleOptions:
     """Which moments of a video are looked at."""
 
     sampler: str = opt(
-        "uniform", "How the moments are chosen.", choices=("uniform", "keyframes", "fps")
+        "uniform", "How the moments are chosen.", choices=("uniform", "dense", "keyframes", "fps")
     )
-    moments: int = opt(32, "At most this many moments a video (uniform, keyframes).")
-    fps: float = opt(1.0, "Moments per second of video time (sampler fps).")
+    moments: int = opt(32, "At most this many moments a video (not for fps and dense).")
+    fps: float = opt(1.0, "Moments per second of video time (fps; dense: at least).")
 
     def __post_init__(self) -> None:
         if self.fps <= 0:
@@ -124,8 +126,11 @@ class CompareOptions:
     min_score: float | None = opt(None, "Lowest match score, 0 to 1 (default: the model's own).")
     epsilon: float | None = opt(None, "The first seed's name for 1 - min_score.")
     min_samples: int = opt(2, "DBSCAN's min_samples.")
-    clips: bool = opt(False, "Compare videos of any length: find clips inside longer videos.")
+    clips: bool = opt(False, "Look densely and compare any lengths: clips inside longer videos.")
     contained: bool = opt(False, "Group videos with longer ones that wholly contain them, too.")
+    against: tuple[str, ...] = opt(
+        (), "Compare only with the videos under this path.", metavar="PATH"
+    )
     all_matches: bool = opt(False, "List every pair that was scored, also below the threshold.")
 
     def __post_init__(self) -> None:
@@ -221,6 +226,8 @@ def stages(cls: type[Any] = DupsOptions) -> dict[str, type[Any]]:
 def gather(values: Mapping[str, Any], cls: type[T]) -> T:
     """Flat names -> a nested options record; unknown names and broken rules raise BadConfig."""
     left = dict(values)
+    if left.get("clips"):
+        left.setdefault("sampler", "dense")  # sparse moments miss short clips in long videos
     parts: dict[str, Any] = {}
     try:
         for name, stage in stages(cls).items():

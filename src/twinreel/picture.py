@@ -44,13 +44,12 @@ class Shrinker:
         small = self._scale.reformat(
             frame, width=width, height=height, format="rgb24", interpolation="AREA"
         )
-        array: Pixels = small.to_ndarray()
-        return array
+        return np.asarray(small.to_ndarray(), np.uint8)
 
 
 def luma(frame: Any) -> Pixels:
     """The frame in grey at its own size, uint8 (h, w); every other line of interlaced ones."""
-    array: Pixels = frame.reformat(format="gray").to_ndarray()
+    array = np.asarray(frame.reformat(format="gray").to_ndarray(), np.uint8)
     return array[::2] if frame.interlaced_frame else array
 
 
@@ -101,7 +100,7 @@ def _border(grey: Floats) -> int:
     count = int(np.argmin(border)) if not border.all() else 0
     if count < max(2, BORDER_LEAST * lines) or count > BORDER_MOST * lines:
         return 0
-    return min(count + 1, lines // 2)  # one more: the edge itself is a blend
+    return int(min(count + 1, lines // 2))  # one more: the edge itself is a blend
 
 
 def cut(pixels: Pixels, rect: Rect, size: tuple[int, int]) -> Pixels:

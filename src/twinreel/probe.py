@@ -39,15 +39,28 @@ def opened(path: str) -> Iterator[InputContainer]:
     try:
         # 'file:' keeps names with a colon from being taken for an address.
         container = av.open(f"file:{path}", metadata_errors="replace", options=_PROTOCOLS)
-    except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
-        raise CannotRead(path, error.strerror or str(error)) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        _check_readable(path)  # FFmpeg says 'not permitted' of what a file's content asks for, too
         words = getattr(error, "strerror", None) or str(error)
         raise CannotOpen(path, f"not readable as a video: {words}") from None
     try:
         yield container
     finally:
         container.close()
+
+
+def _check_readable(path: str) -> None:
+    """Raise CannotRead with the system's words where it is the system that refuses."""
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise CannotRead(path, error.strerror or str(error)) from None
+
+
+def _codec(context: Any) -> str:
+    """A codec's own name ('av1'), not its decoder's ('libdav1d')."""
+    return str(context.codec.canonical_name) if context else "unknown"
 
 
 def video_stream(container: InputContainer, path: str) -> Any:
@@ -89,7 +102,7 @@ def describe(container: InputContainer, stream: Any, rotation: int = 0) -> Video
         height=shown[1],
         coded_width=width,
         coded_height=height,
-        codec=context.name,
+        codec=_codec(context),
         container=container.format.name,
         fps=float(fps) if fps else None,
         fps_guessed=float(guessed) if guessed else None,
@@ -101,14 +114,14 @@ def describe(container: InputContainer, stream: Any, rotation: int = 0) -> Video
         interlaced=getattr(context, "field_order", 0) not in (0, 1, None),
         audio=tuple(
             Track(
-                s.codec_context.name if s.codec_context else "unknown",
+                _codec(s.codec_context),
                 s.language or "und",
                 s.codec_context.channels if s.codec_context else 0,
             )
             for s in container.streams.audio
         ),
         subtitles=tuple(
-            Track(s.codec_context.name if s.codec_context else "unknown", s.language or "und")
+            Track(_codec(s.codec_context), s.language or "und")
             for s in container.streams.subtitles
         ),
     )

@@ -1,8 +1,8 @@
 """Rate and remaining time per stage, on a terminal; silence elsewhere.
 
-    with Progress(show=True) as progress:
-        with progress.stage("decode", total=120) as tick:
-            tick()
+with Progress(show=True) as progress:
+    with progress.stage("decode", total=120) as tick:
+        tick()
 """
 
 from __future__ import annotations

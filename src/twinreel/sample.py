@@ -65,6 +65,14 @@ def keyframes(duration_s: float, options: SampleOptions) -> SamplePlan:
     return uniform(duration_s, options)
 
 
+@sampler("dense")
+def dense(duration_s: float, options: SampleOptions) -> SamplePlan:
+    """The grid of `uniform`, but at least `fps` moments per second: for clips in long videos."""
+    most = 2.0 ** math.floor(math.log2(1 / options.fps) + 1e-9)
+    step = min(grid_step(duration_s, options.moments), max(most, SHORTEST_STEP_S))
+    return SamplePlan(_grid(duration_s, step), step)
+
+
 @sampler("fps")
 def per_second(duration_s: float, options: SampleOptions) -> SamplePlan:
     """`fps` moments per second, as many as that makes."""
@@ -74,5 +82,11 @@ def per_second(duration_s: float, options: SampleOptions) -> SamplePlan:
 
 def sampling_id(options: SampleOptions, size: tuple[int, int]) -> str:
     """What tells features of one sampling from those of another: sampler, dials, picture size."""
-    dial = options.fps if options.sampler == "fps" else options.moments
-    return f"{options.sampler}-{dial:g}-{fingerprint(options.sampler, dial, size, 'v1')}"
+    dials: dict[str, list[float]] = {
+        "uniform": [options.moments],
+        "keyframes": [options.moments],
+        "dense": [options.moments, options.fps],
+        "fps": [options.fps],
+    }
+    used = dials[options.sampler]
+    return f"{options.sampler}-{used[0]:g}-{fingerprint(options.sampler, used, size, 'v1')}"

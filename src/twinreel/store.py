@@ -11,6 +11,7 @@ loses at most the videos in flight. Newer twinreel versions migrate older librar
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -25,6 +26,7 @@ import numpy as np
 from twinreel.errors import StoreError, StoreLocked, StoreVersion
 from twinreel.types import Features, Match, Segment, Track, VideoFile, VideoInfo
 
+WAIT_S = 30.0  # for another process to finish writing
 _MIGRATIONS = [
     """
     CREATE TABLE files (
@@ -90,6 +92,45 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or "busy" in str(error):
+            raise StoreLocked(f"{path}: in use by another run; wait for it or close it") from None
+        remedy = "free space" if "full" in str(error) else "name another --library"
+        raise StoreError(f"{path}: {error}; {remedy}") from None
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"{path}: not a twinreel library: {error}; name another --library"
+        ) from None
+
+
+def _migrate(path: Path, db: sqlite3.Connection) -> None:
+    """Bring a library forward to this version, all or nothing; several may try at once."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(_MIGRATIONS):
+        raise StoreVersion(
+            f"{path}: library version {version}, this twinreel knows {len(_MIGRATIONS)}; "
+            "update twinreel or name another --library"
+        )
+    if version == len(_MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    with db:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if not version and db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise StoreError(
+                f"{path}: not a twinreel library but another program's; name another --library"
+            )
+        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+            for statement in script.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version={number}")
+
+
 class Library:
     """One library file. Not for several threads; several processes take turns."""
 
@@ -103,24 +144,17 @@ class Library:
         path = Path(path) if path else default_path()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(path, timeout=30, isolation_level=None)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(_MIGRATIONS):
-                raise StoreVersion(
-                    f"{path}: library version {version}, this twinreel knows {len(_MIGRATIONS)}; "
-                    "update twinreel or name another --library"
-                )
-            for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-                db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")
-        except sqlite3.OperationalError as error:
-            kind = StoreLocked if "locked" in str(error) else StoreError
-            raise kind(f"{path}: {error}; close other runs or name another --library") from None
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{path}: not a twinreel library: {error}") from None
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}; name another --library") from None
+        with _explained(path):
+            db = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
+            try:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=NORMAL")
+                _migrate(path, db)
+            except BaseException:
+                db.close()
+                raise
         return cls(path, db)
 
     def __enter__(self) -> Library:
@@ -132,10 +166,13 @@ class Library:
     def close(self) -> None:
         self._db.close()
 
-    def transaction(self) -> sqlite3.Connection:
-        """`with library.transaction():` all or nothing."""
-        self._db.execute("BEGIN IMMEDIATE")
-        return self._db
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """`with library.transaction():` all or nothing. Raises StoreLocked, StoreError."""
+        with _explained(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            with self._db:
+                yield
 
     # -- files ----------------------------------------------------------------------------------
 
@@ -205,7 +242,7 @@ class Library:
                     json.dumps(facts.picture),
                 ),
             )
-            self.put_features(features)
+            self._put_features(features)
             if thumbs:
                 self._db.execute(
                     "INSERT OR REPLACE INTO thumbs VALUES (?,?,?,?,?)",
@@ -221,6 +258,10 @@ class Library:
 
     def put_features(self, f: Features) -> None:
         """Keep Features; vectors as float16."""
+        with self.transaction():
+            self._put_features(f)
+
+    def _put_features(self, f: Features) -> None:
         self._db.execute(
             "INSERT OR REPLACE INTO features"
             " (key, model, sampling, duration_s, rows, dim, vectors, spans, blank)"
@@ -274,6 +315,13 @@ class Library:
                     duration,
                 )
 
+    def samplings(self, key: str, model: str) -> list[str]:
+        """The samplings under which this content has Features of this model."""
+        rows = self._db.execute(
+            "SELECT sampling FROM features WHERE key = ? AND model = ?", (key, model)
+        )
+        return [sampling for (sampling,) in rows]
+
     def facts(self, keys: Iterable[str] | None = None) -> dict[str, Facts]:
         """key -> Facts, of all contents or of the given ones."""
         wanted = None if keys is None else set(keys)
@@ -311,18 +359,12 @@ class Library:
 
     def put_failure(self, key: str, failure: Remembered) -> None:
         """Remember why a content could not be used."""
-        self._db.execute(
-            "INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?,?)",
-            (
-                key,
-                failure.stage,
-                failure.error,
-                failure.detail,
-                failure.transient,
-                failure.twinreel,
-                now(),
-            ),
-        )
+        f = failure
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?,?)",
+                (key, f.stage, f.error, f.detail, f.transient, f.twinreel, now()),
+            )
 
     def failures(self) -> dict[str, Remembered]:
         """key -> failure."""
@@ -362,10 +404,11 @@ class Library:
 
     def remember(self, kind: str, name: str, value: Any) -> None:
         """Keep a small JSON value under (kind, name)."""
-        self._db.execute(
-            "INSERT OR REPLACE INTO remembered VALUES (?,?,?,?)",
-            (kind, name, json.dumps(value), now()),
-        )
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO remembered VALUES (?,?,?,?)",
+                (kind, name, json.dumps(value), now()),
+            )
 
     def recall(self, kind: str, name: str) -> Any:
         """The value kept under (kind, name), or None."""
@@ -373,6 +416,16 @@ class Library:
             "SELECT value FROM remembered WHERE kind = ? AND name = ?", (kind, name)
         ).fetchone()
         return None if row is None else json.loads(row[0])
+
+    def recall_all(self, kind: str) -> dict[str, Any]:
+        """Everything kept under `kind`: name -> value."""
+        rows = self._db.execute("SELECT name, value FROM remembered WHERE kind = ?", (kind,))
+        return {name: json.loads(value) for name, value in rows}
+
+    def forget(self, kind: str, name: str) -> bool:
+        """Drop what is kept under (kind, name); whether there was anything."""
+        done = self._db.execute("DELETE FROM remembered WHERE kind = ? AND name = ?", (kind, name))
+        return done.rowcount > 0
 
     def sizes(self) -> dict[str, int]:
         """Rows per table and bytes of the file, for `library` and `doctor`."""

@@ -27,15 +27,19 @@ def show(report: Report, target: Path | None, most: int) -> None:
             others = [m for m in group.members if m != group.keep]
             why = group.why + (" (look first)" if group.look else "")
             table.add_row(
-                str(n), human_bytes(freed[id(group)]),
-                Text(f"keep {printable(group.keep)}", style="bold"), Text(why),
+                str(n),
+                human_bytes(freed[id(group)]),
+                Text(f"keep {printable(group.keep)}", style="bold"),
+                Text(why),
             )
             for path in others[:8]:
                 match = report.match(path, group.keep)
                 word = "" if match is None else f"{match.relation} {match.score:.3f}"
                 loss = "; ".join(group.losses.get(path, []))
                 table.add_row(
-                    "", "", Text(f"     {printable(path)}"),
+                    "",
+                    "",
+                    Text(f"     {printable(path)}"),
                     Text(f"{word}{'; ' if loss else ''}{loss}", style="dim"),
                 )
             if len(others) > 8:
@@ -59,8 +63,7 @@ def show(report: Report, target: Path | None, most: int) -> None:
         f"\n{len(report.videos)} videos{f' ({offline} offline)' if offline else ''}, "
         f"{len(report.groups)} groups, {copies} copies, "
         f"{human_bytes(sum(freed.values()))} could be freed, "
-        f"{len(report.failures)} failed{state}"
-        + (f"; left out: {skipped}" if skipped else "")
+        f"{len(report.failures)} failed{state}" + (f"; left out: {skipped}" if skipped else "")
     )
     if target is not None:
         console.print(Text(f"report: {printable(str(target))}"))

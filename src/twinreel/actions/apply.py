@@ -86,7 +86,9 @@ def apply(
     plan = plan if plan.surveyed else survey(plan, disk)
     path = journal_path or journals.new_path()
     run = Run(disk, plan.options, plan.roots, secrets.token_hex(4))
-    state = _State({s.path for s in plan.steps if s.keep}, verdicts={} if verdicts is None else verdicts)
+    state = _State({s.path for s in plan.steps if s.keep})
+    if verdicts is not None:
+        state.verdicts = verdicts
     done: list[Step] = []
     refused: list[Skip] = []
     notes: list[str] = []
@@ -102,7 +104,8 @@ def apply(
                     done.append(step)
                 else:
                     refused.append(Skip(step.path, str(error)))
-                refused += [Skip(s.path, "not reached: the journal is lost") for s in plan.steps[n + 1 :]]
+                rest = plan.steps[n + 1 :]
+                refused += [Skip(s.path, "not reached: the journal is lost") for s in rest]
                 notes.append(str(error))
                 break
             except (TwinreelError, OSError) as error:
@@ -138,8 +141,10 @@ def take(step: Step, n: int, run: Run, state: _State, book: Journal) -> None:
         "keep": step.keep,
         "relation": step.expect.get("relation", ""),
         "why": step.why,
-        "file": described(look, step.expect.get("file", {}).get("key")),
-        "keeper": described(keeper, step.expect["keep"]["key"]) if keeper else None,
+        "file": described(look, step.expect.get("file", {}).get("key") or disk.key(step.path)),
+        "keeper": described(keeper, step.expect["keep"]["key"] or disk.key(step.keep))
+        if keeper
+        else None,
     }
     rec |= kind.prepare(step, n, look, keeper, run)
     heirloom = _heirloom(step, look, run) if step.keep and run.options.inherit else None
@@ -234,7 +239,7 @@ def _sound(path: str, key: str | None, run: Run, state: _State) -> None:
         try:
             state.verdicts[known] = run.disk.damage(path, run.options.verify == "full")
         except (VideoError, OSError) as error:
-            raise KeeperMissing(f"{path}: cannot be decoded ({words(error)}); keep another") from None
+            raise KeeperMissing(f"{path}: does not decode ({words(error)}); keep another") from None
     if state.verdicts[known]:
         raise KeeperMissing(f"{path}: damaged ({state.verdicts[known]}); keep another file")
 

@@ -124,10 +124,14 @@ class Disk:
     def writable(self, folder: str) -> bool:
         return bool(self._call("access", os.access, folder, os.W_OK | os.X_OK))
 
+    def key(self, path: str) -> str:
+        """The content key. Raises CannotRead."""
+        return str(self._call("key", exact.content_key, path))
+
     def is_key(self, path: str, key: str) -> bool:
         """Whether the content has this key (a key 'short-long' carries the whole file's hash)."""
         short, _, long = key.partition("-")
-        if self._call("key", exact.content_key, path) != short:
+        if self.key(path) != short:
             return False
         return not long or self._call("hash", exact.full_hash, path) == long
 

@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,7 @@ class Journal:
                 line = "\n" + line
             self.disk.append(self.path, line.encode("ascii"))
         except OSError as error:
-            raise JournalLost(
-                f"{self.path}: {words(error)}; a journal must be written, so nothing more is "
-                "done; free space there, then run `twinreel undo` or `act` again"
-            ) from None
+            raise _lost(self.path, error) from None
 
     def _ends_well(self) -> bool:
         if self.disk.look(self.path) is None:
@@ -90,7 +87,9 @@ def read(path: str, disk: Disk) -> Past:
     try:
         lines = disk.read(path).split(b"\n")
     except OSError as error:
-        raise BadReport(f"{path}: {words(error)}; `twinreel undo --list` shows what there is") from None
+        raise BadReport(
+            f"{path}: {words(error)}; `twinreel undo --list` shows what there is"
+        ) from None
     header: dict[str, Any] = {}
     steps: list[dict[str, Any]] = []
     phases: dict[int, str] = {}
@@ -109,7 +108,9 @@ def read(path: str, disk: Disk) -> Past:
         except (ValueError, KeyError, TypeError):
             torn += 1
     if header.get("journal") != FORMAT and any(lines) and (steps or not torn):
-        raise BadReport(f"{path}: not a journal of this twinreel; name one of `twinreel undo --list`")
+        raise BadReport(
+            f"{path}: not a journal of this twinreel; name one of `twinreel undo --list`"
+        )
     return Past(path, header, tuple(steps), phases, ended, torn)
 
 
@@ -117,13 +118,16 @@ def folder() -> str:
     """Where journals live: in the user's data folder."""
     from platformdirs import user_data_dir
 
-    return os.path.join(user_data_dir("twinreel", appauthor=False), "journals")
+    return os.path.join(user_data_dir("twinreel"), "journals")
 
 
 def new_path(where: str = "") -> str:
     """A name for a new journal: time and process."""
     where = where or folder()
-    Path(where).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(where).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _lost(where, error) from None
     return os.path.join(where, time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{os.getpid()}.jsonl")
 
 
@@ -139,10 +143,22 @@ def list_journals(where: str = "") -> list[str]:
 def held(path: str, disk: Disk) -> Iterator[None]:
     """Hold a journal against other processes. Raises ActionRefused when one holds it."""
     # Windows locks bytes against readers too, so there the lock is a file of its own.
-    with disk.locked(f"{path}.lock" if sys.platform == "win32" else path) as free:
+    lock = f"{path}.lock" if sys.platform == "win32" else path
+    with ExitStack() as stack:
+        try:
+            free = stack.enter_context(disk.locked(lock))
+        except OSError as error:
+            raise _lost(path, error) from None
         if not free:
             raise ActionRefused(f"{path}: another twinreel works with it; wait until it has ended")
         yield
+
+
+def _lost(path: str, error: OSError) -> JournalLost:
+    return JournalLost(
+        f"{path}: {words(error)}; a journal must be written, so nothing more is done; free space "
+        "there, then run `twinreel undo` or `act` again"
+    )
 
 
 def header(action: str, report: str, library: str, options: dict[str, Any]) -> dict[str, Any]:

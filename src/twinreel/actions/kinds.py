@@ -12,14 +12,14 @@ the same code. What was prepared is a plain dict, the record that stands in the 
 from __future__ import annotations
 
 import base64
+import errno
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from twinreel.actions import places
-from twinreel.actions.disk import NATIVE_TRASH, Disk, Look
+from twinreel.actions.disk import NATIVE_TRASH, Disk, Look, words
 from twinreel.actions.plan import ActOptions
 from twinreel.errors import ActionRefused
 from twinreel.types import Step
@@ -56,6 +56,10 @@ class Action:
     def revert(self, rec: Record, disk: Disk) -> None:
         """Bring the file back to its place. Raises ActionRefused when that is not possible."""
         raise NotImplementedError
+
+    def complete(self, rec: Record, disk: Disk) -> bool:
+        """Whether a step that a kill left without its end was done down to the last call."""
+        return False
 
 
 ACTIONS: dict[str, Action] = {}
@@ -103,7 +107,7 @@ def _put_back(rec: Record, where: str, disk: Disk) -> None:
             return  # it never left, or is back already
         raise ActionRefused(f"{path}: it is no longer at {where}; look for it there by hand")
     here, there = disk.look(path), disk.look(where)
-    if here is not None and there is not None and here.same_file(there):
+    if here is not None and there is not None and here.same_file(there) and there.links > 1:
         disk.unlink(where)  # killed between link and unlink: one file, two names
         return
     if here is not None:
@@ -113,11 +117,22 @@ def _put_back(rec: Record, where: str, disk: Disk) -> None:
     disk.sync_folder(os.path.dirname(path))
 
 
-def _tidy(folders: list[str], disk: Disk) -> None:
+def _keeper_stands(rec: Record, disk: Disk) -> bool:
+    return rec["keeper"] is None or is_it(rec["keep"], rec["keeper"], disk)
+
+
+def _tidy(rec: Record, disk: Disk) -> None:
     """Remove the folders that were made for a step, as far as they are empty again."""
-    for folder in reversed(folders):
-        with suppress(OSError):
+    for folder in reversed(rec["made"]):
+        try:
             disk.rmdir(folder)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return  # other steps' files lie in it
+            if error.errno != errno.ENOENT:
+                raise ActionRefused(
+                    f"{rec['path']}: is back, but the empty folder {folder} stays ({words(error)})"
+                ) from None
 
 
 @action("move")
@@ -141,7 +156,11 @@ class Move(Action):
 
     def revert(self, rec: Record, disk: Disk) -> None:
         _put_back(rec, rec["dest"], disk)
-        _tidy(rec["made"], disk)
+        _tidy(rec, disk)
+
+    def complete(self, rec: Record, disk: Disk) -> bool:
+        away = disk.look(rec["path"]) is None and is_it(rec["dest"], rec["file"], disk)
+        return away and _keeper_stands(rec, disk)
 
 
 @action("carry")
@@ -191,7 +210,7 @@ class Trash(Move):
             ours = disk.read(rec["info"]) in (rec["text"].encode(), b"")  # b'': killed in between
             if ours and disk.look(rec["dest"]) is None:
                 disk.unlink(rec["info"])
-        _tidy(rec["made"], disk)
+        _tidy(rec, disk)
 
 
 class _Aside(Action):
@@ -211,6 +230,10 @@ class _Aside(Action):
         if disk.look(rec["aside"]) is None and disk.look(rec["path"]) is None:
             raise ActionRefused(f"{rec['path']}: {self.gone}; its content is kept in {rec['keep']}")
         _put_back(rec, rec["aside"], disk)
+
+    def complete(self, rec: Record, disk: Disk) -> bool:
+        gone = disk.look(rec["path"]) is None and disk.look(rec["aside"]) is None
+        return gone and _keeper_stands(rec, disk)
 
     gone: ClassVar[str] = "deleted for good, cannot be taken back"
 
@@ -291,16 +314,22 @@ class _Link(Action):
     def revert(self, rec: Record, disk: Disk) -> None:
         path, hold = rec["path"], rec["hold"]
         here, held = disk.look(path), disk.look(hold)
-        if here is not None and held is not None and here.same_file(held):
+        if here is not None and held is not None and here.same_file(held) and held.links > 1:
             self._drop(rec, disk)
             disk.unlink(hold)
         elif held is not None and here is None:
             self._drop(rec, disk)
             _put_back(rec, hold, disk)
-        elif is_it(path, rec["file"], disk) and not self.is_ours(here, rec, disk):  # type: ignore[arg-type]
+        elif (
+            here is not None
+            and not self.is_ours(here, rec, disk)
+            and is_it(path, rec["file"], disk)
+        ):
             self._drop(rec, disk)  # never replaced, or taken back already
         elif here is None or not self.is_ours(here, rec, disk):
-            raise ActionRefused(f"{path}: something else stands there now; move it, then undo again")
+            raise ActionRefused(
+                f"{path}: something else stands there now; move it, then undo again"
+            )
         elif held is not None:
             self._keeper_there(rec, here, disk)
             self._drop(rec, disk)
@@ -310,7 +339,15 @@ class _Link(Action):
         else:
             raise ActionRefused(f"{path}: its own content is no longer at {hold}")
         disk.sync_folder(os.path.dirname(path))
-        _tidy(rec["made"], disk)
+        _tidy(rec, disk)
+
+    def complete(self, rec: Record, disk: Disk) -> bool:
+        here = disk.look(rec["path"])
+        if here is None or disk.look(rec["tmp"]) is not None or not self.is_ours(here, rec, disk):
+            return False
+        if rec["relation"] == "exact":
+            return disk.look(rec["hold"]) is None and _keeper_stands(rec, disk)
+        return is_it(rec["hold"], rec["file"], disk) and _keeper_stands(rec, disk)
 
     def restore(self, rec: Record, here: Look, disk: Disk) -> None:
         """Make the file anew from the kept one, which has the same bytes."""
@@ -386,7 +423,9 @@ class Reflink(_Link):
 
     def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
         same = look.kind == "file" and look.size == rec["keeper"]["size"]
-        return same and look.inode != rec["file"]["inode"] and look.mtime_ns == rec["file"]["mtime_ns"]
+        return (
+            same and look.inode != rec["file"]["inode"] and look.mtime_ns == rec["file"]["mtime_ns"]
+        )
 
 
 @action("inherit")

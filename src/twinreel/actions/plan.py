@@ -63,9 +63,7 @@ class ActOptions:
         (), "Carry these over to the kept file.", choices=("mtime", "xattr")
     )
     structured: bool = opt(False, "Act inside VIDEO_TS, BDMV, HLS, camera and photo folders too.")
-    verify: str = opt(
-        "tail", "How much of a kept file is decoded first.", choices=("tail", "full")
-    )
+    verify: str = opt("tail", "How much of a kept file is decoded first.", choices=("tail", "full"))
 
     def __post_init__(self) -> None:
         choices = {"keep": KEEP_RULES, "sidecars": ("leave", "follow", "move-to-keeper")}
@@ -117,7 +115,12 @@ class Plan:
 
 
 def plan(
-    report: Report, action: str, options: ActOptions | None = None, *, name: str = "", **settings: Any
+    report: Report,
+    action: str,
+    options: ActOptions | None = None,
+    *,
+    name: str = "",
+    **settings: Any,
 ) -> Plan:
     """Decide what to do with each file of each group.
 
@@ -140,6 +143,11 @@ def plan(
     closed = {
         path: n for n, g in enumerate(report.groups) if g.decision == "skip" for path in g.members
     }
+    homes: dict[Any, dict[str, int]] = {}  # each file: which files its groups keep
+    for n, keep in keepers.items():
+        if report.groups[n].decision != "not_a_match":
+            for path in report.groups[n].members:
+                homes.setdefault(_inode(report.video(path)), {}).setdefault(keep, n)
     steps: list[Step] = []
     skipped: list[Skip] = []
     taken: set[str] = set()
@@ -158,6 +166,10 @@ def plan(
                 reason = f"group {kept[path] + 1} keeps it"
             if not reason and inodes.get(_inode(report.video(path)), path) != path:
                 reason = "the same file as a kept one (hard link): nothing would be freed"
+            several = homes.get(_inode(report.video(path)), {})
+            if not reason and len(several) > 1:
+                numbers = " and ".join(str(i + 1) for i in several.values())
+                reason = f"groups {numbers} hold it and keep different files"
             if not reason:
                 step, reason = _step(report, n, path, keep, action, options)
             if step:
@@ -243,7 +255,14 @@ def _rank(report: Report, path: str) -> tuple[Any, ...]:
     video = report.video(path)
     info = video.info
     pixels = info.width * info.height
-    return (-info.duration_s, -len(info.audio), -video.detail * pixels, -pixels, -info.bitrate, path)
+    return (
+        -info.duration_s,
+        -len(info.audio),
+        -video.detail * pixels,
+        -pixels,
+        -info.bitrate,
+        path,
+    )
 
 
 def _closed(group: Group, options: ActOptions) -> str:
@@ -320,9 +339,7 @@ def evidence(report: Report, path: str, keep: str) -> Match | None:
     return None
 
 
-def losses(
-    report: Report, group: Group, path: str, keep: str, match: Match | None
-) -> list[str]:
+def losses(report: Report, group: Group, path: str, keep: str, match: Match | None) -> list[str]:
     """What the file has and the kept one lacks: the report's words, or the headers' when another
     file is kept than the report chose."""
     if keep == group.keep:
@@ -340,7 +357,9 @@ def losses(
     ]
     out += [
         f"subtitles {code}"
-        for code in sorted({t.language for t in mine.subtitles} - {t.language for t in its.subtitles})
+        for code in sorted(
+            {t.language for t in mine.subtitles} - {t.language for t in its.subtitles}
+        )
     ]
     if mine.hdr and not its.hdr:
         out.append(f"HDR ({mine.hdr})")
@@ -407,7 +426,9 @@ def _afterwards(report: Report, steps: list[Step], options: ActOptions) -> list[
         if options.inherit:
             what = {**expect, "what": list(options.inherit)}
             out.append(Step("inherit", keep, "", None, 0, "from the removed files", (), what))
-        wanted = [p for g in options.prefer for p in paths if matches(p, g)] if options.place else []
+        wanted = (
+            [p for g in options.prefer for p in paths if matches(p, g)] if options.place else []
+        )
         if wanted and not any(matches(keep, g) for g in options.prefer):
             target = os.path.splitext(wanted[0])[0] + os.path.splitext(keep)[1]
             first = {**expect, "after": [wanted[0]]}

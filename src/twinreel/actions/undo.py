@@ -1,7 +1,7 @@
 """A journal in, the files back in their places: the last step first, replacing nothing.
 
-    outcome = undo("journal.jsonl")
-    for skip in outcome.refused: print(skip.path, skip.reason)
+outcome = undo("journal.jsonl")
+for skip in outcome.refused: print(skip.path, skip.reason)
 """
 
 from __future__ import annotations
@@ -42,9 +42,15 @@ def undo(journal: str, *, disk: Disk | None = None, only_interrupted: bool = Fal
         past = journals.read(journal, disk)
         book = Journal(journal, disk)
         for rec in past.interrupted if only_interrupted else past.open_steps:
-            step = Step(rec["action"], rec["path"], rec["keep"], rec.get("dest"), rec["file"]["size"])
+            step = Step(
+                rec["action"], rec["path"], rec["keep"], rec.get("dest"), rec["file"]["size"]
+            )
+            kind = ACTIONS[rec["action"]]
             try:
-                ACTIONS[rec["action"]].revert(rec, disk)
+                if only_interrupted and kind.complete(rec, disk):
+                    book.write({"n": rec["n"], "phase": "done"})
+                    continue
+                kind.revert(rec, disk)
                 phase = "reverted" if only_interrupted else "undone"
                 book.write({"n": rec["n"], "phase": phase})
             except JournalLost:

@@ -104,39 +104,64 @@ def resolve(
         allow_unverified: take a published file whose sha256 nobody has published.
 
     Returns:
-        tensors by name (None for 'random:SEED' and for networks without weights), and what
-        identifies them: the file's sha256, 'random:SEED', or '' for networks without weights.
+        tensors by name (None for 'random:SEED' and for networks that need none or bring their
+        own), and what identifies them, see `identify`.
 
     Raises:
         WeightsMissing: no such file; the message says which file to put where.
         WeightsCorrupt: not the expected sha256, unknown sha256, or not a checkpoint.
     """
+    digest = identify(spec, weights, allow_unverified)
+    path = located(spec, weights)
+    if path is None or spec.extra.get("self_loading"):
+        return None, digest
+    return read(path, spec.extra.get("drop", ())), digest
+
+
+def located(spec: ModelSpec, weights: str = "") -> Path | None:
+    """The checkpoint file that `weights` stands for; None if no file is read."""
+    if weights.startswith("random:"):
+        return None
+    if weights:
+        return Path(weights).expanduser()
+    if file := spec.extra.get("file"):
+        return Path(file)
+    return published(spec)
+
+
+def identify(spec: ModelSpec, weights: str = "", allow_unverified: bool = False) -> str:
+    """What tells these weights from all others: the file's sha256, 'random:SEED', or '' for none.
+
+    Raises as `resolve`, but reads no tensors and needs no torch.
+    """
     if weights.startswith("random:"):
         if not weights[7:].isdigit():
             raise ModelError(f"weights {weights!r}: random: takes a whole number, e.g. random:0")
-        return None, weights
-    if weights:
-        path = Path(weights).expanduser()
+        return weights
+    path = located(spec, weights)
+    if path is None:
+        return ""
+    if weights and not path.is_file():
+        raise WeightsMissing(f"weights {weights!r}: no such file; give a checkpoint file")
+    if not weights and spec.weights is not None:
         if not path.is_file():
-            raise WeightsMissing(f"weights {weights!r}: no such file; give a checkpoint file")
-        return read(path, spec.extra.get("drop", ())), sha256_of(path)
-    if spec.weights is None:
-        return None, ""
-    path = published(spec)  # type: ignore[assignment]
-    if not path.is_file():
-        raise WeightsMissing(missing(spec, spec.weights, path))
-    verify(spec, spec.weights, path, allow_unverified)
-    return read(path, spec.extra.get("drop", ())), sha256_of(path)
+            raise WeightsMissing(missing(spec, spec.weights, path))
+        verify(spec, spec.weights, path, allow_unverified)
+    return sha256_of(path)
 
 
 def verify(spec: ModelSpec, weights: Weights, path: Path, allow_unverified: bool = False) -> None:
     """Raise WeightsCorrupt unless the file is the one that the record describes."""
     if not weights.sha256:
+        found = sha256_of(path)
+        # torchvision publishes the first digits, in the file's name.
+        if not found.startswith(start := spec.extra.get("sha256_starts", "")):
+            raise WeightsCorrupt(f"{path}: sha256 is {found}, must begin with {start}; remove it")
         if allow_unverified:
             return
         raise WeightsCorrupt(
             f"{path}: nobody has published the sha256 of {spec.name}'s weights, so the file cannot "
-            f"be told from a forged one (this one: {sha256_of(path)}); if you trust its origin, "
+            f"be told from a forged one (this one: {found}); if you trust its origin, "
             "pass --allow-unverified or name the file with --weights"
         )
     found = sha256_of(path)
@@ -152,8 +177,8 @@ def missing(spec: ModelSpec, weights: Weights, path: Path) -> str:
     return (
         f"model {spec.name!r} needs the file {weights.file}, which is not in {path.parent}. "
         f"Run `twinreel models fetch {spec.name}`, or put it there by hand: {weights.url} "
-        f"(sha256 {weights.sha256 or 'not published'}); or name any checkpoint with --weights PATH, "
-        "or --weights random:0 for a dry run"
+        f"(sha256 {weights.sha256 or 'not published'}); or name any checkpoint with --weights "
+        "PATH, or --weights random:0 for a dry run"
     )
 
 
@@ -234,7 +259,8 @@ def fetch(
                         progress(done, total)
             except (urllib.error.URLError, OSError, ValueError) as error:
                 raise WeightsMissing(
-                    f"{spec.weights.url}: not fetched ({error}). {missing(spec, spec.weights, path)}"
+                    f"{spec.weights.url}: not fetched ({error}). "
+                    + missing(spec, spec.weights, path)
                 ) from None
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,157 @@
+"""twinreel through its own command, as a user runs it, and its report read back.
+
+The report's JSON is the only thing that is known of twinreel here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .truth import Segment
+
+__all__ = ["Answer", "Found", "Grouped", "Outcome", "read", "run"]
+
+MERGES = ("exact", "copy")  # what is proposed for removal by default
+CONVERSE = {"contains": "part_of", "part_of": "contains"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A match; spans are seconds of the first and of the second file of the pair."""
+
+    score: float
+    relation: str
+    segments: tuple[Segment, ...] = ()
+
+    def swapped(self) -> Found:
+        """Read from the second file."""
+        return Found(self.score, CONVERSE.get(self.relation, self.relation), tuple(
+            Segment(s.b, s.a, 1 / s.speed if s.speed else 1.0, s.mirrored)
+            for s in self.segments))
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """A group: file names, the kept one, and whether it asks for a look before removal."""
+
+    members: tuple[str, ...]
+    keep: str
+    look: bool
+    losses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One report: matches by (file name, file name), groups, failures, the default threshold."""
+
+    matches: dict[tuple[str, str], Found]
+    groups: tuple[Grouped, ...]
+    failures: tuple[tuple[str, str], ...]
+    min_score: float
+    model: str
+
+    def match(self, a: str, b: str) -> Found | None:
+        """The match of two files, read from ``a``."""
+        if (a, b) in self.matches:
+            return self.matches[a, b]
+        return self.matches[b, a].swapped() if (b, a) in self.matches else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The three runs on one split: defaults, every scored pair, and clips in longer videos."""
+
+    default: Answer
+    everything: Answer
+    clips: Answer
+    cpu_s: float
+    wall_s: float
+    library_bytes: int
+    version: str
+
+
+def read(report: Mapping[str, Any]) -> Answer:
+    """A report as Python's json gives it.
+
+    Raises:
+        ValueError: no threshold in it, or a version that is not 1.
+    """
+    if report.get("version") != 1:
+        raise ValueError(f"report version {report.get('version')!r}; this adapter reads version 1")
+    least = report.get("options", {}).get("min_score")
+    if least is None:
+        raise ValueError("the report's options hold no min_score: no default to judge by")
+    matches = {}
+    for m in report["matches"]:
+        segments = tuple(
+            Segment(tuple(s["a"]), tuple(s["b"]), s.get("speed", 1.0), bool(s.get("mirrored")))
+            for s in m.get("segments", ()))
+        matches[_name(m["a"]), _name(m["b"])] = Found(float(m["score"]), m["relation"], segments)
+    groups = tuple(
+        Grouped(tuple(_name(p) for p in g["members"]), _name(g["keep"]), bool(g.get("look")),
+                {_name(p): tuple(v) for p, v in g.get("losses", {}).items()})
+        for g in report["groups"])
+    failures = tuple((_name(f["path"]), f"{f['stage']}: {f['error']}") for f in report["failures"])
+    model = report.get("model", {})
+    return Answer(matches, groups, failures, float(least),
+                  model.get("name", "") if isinstance(model, Mapping) else str(model))
+
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
+        reuse: bool = False) -> Outcome:
+    """Run ``dups`` three times over ``videos``: cold with defaults, then on the filled library.
+
+    Args:
+        command: How to call twinreel, as in a shell.
+        extra: More arguments (a model, random weights).
+        reuse: Keep the library of an earlier run, and its cost with it.
+
+    Raises:
+        RuntimeError: twinreel ended with something else than 0 or 1; its words are in it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    library, cost = out / "library.db", out / "cost.json"
+    if not (reuse and library.is_file() and cost.is_file()):
+        for path in out.iterdir():
+            path.unlink()
+    base = [*shlex.split(command), "dups", str(videos), "--library", str(library), *extra]
+    before, started = _children_cpu(), time.monotonic()
+    default = _report(base, out / "default.json", ())
+    if not cost.is_file():
+        size = sum(p.stat().st_size for p in out.glob("library.db*"))
+        cost.write_text(json.dumps({"cpu_s": _children_cpu() - before,
+                                    "wall_s": time.monotonic() - started, "bytes": size}))
+    everything = _report(base, out / "all.json", ("--all-matches", "--length-tolerance", "any"))
+    clips = _report(base, out / "clips.json", ("--clips",))
+    paid = json.loads(cost.read_text())
+    version = subprocess.run([*shlex.split(command), "--version"], capture_output=True, text=True,
+                             check=False).stdout.strip()
+    return Outcome(default, everything, clips, paid["cpu_s"], paid["wall_s"], paid["bytes"],
+                   version)
+
+
+def _report(base: Sequence[str], path: Path, extra: Sequence[str]) -> Answer:
+    path.unlink(missing_ok=True)
+    done = subprocess.run([*base, *extra, "-q", "-o", str(path)], capture_output=True, text=True,
+                          check=False, env={**os.environ, "NO_COLOR": "1"})
+    if done.returncode not in (0, 1) or not path.is_file():
+        raise RuntimeError(f"twinreel ended with {done.returncode}: {done.stderr[-1500:]}")
+    return read(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

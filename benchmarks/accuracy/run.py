@@ -1,0 +1,219 @@
+"""The scoreboard: ``python -m benchmarks.accuracy.run`` builds, runs, and writes the tables.
+
+    --quick              a quarter of the set and the fast rivals
+    --entry NAME=ARGS    twinreel with these arguments as one more row (repeat it)
+    --only-table         from the answers of the last run
+
+Writes ``benchmarks/results/accuracy.md``, ``accuracy.json`` and one SVG a tier.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import build, evaluate, ours, table, truth
+from .edits import BY_NAME
+from .evaluate import Truth
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results"
+FAST = ("vpdq", "vdf", "colours", "exact")
+ENTRIES = ("twinreel=", "twinreel, weight-free=--model dctgrad.v1",
+           "twinreel, untrained=--weights random:0")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, default=Path("../shared/corpus"))
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--depth", type=int, help="test sources an edit (default 8, quick 2)")
+    parser.add_argument("--twinreel", default=f"{sys.executable} -m twinreel")
+    parser.add_argument("--entry", action="append", metavar="NAME=ARGS",
+                        help=f"default: {' '.join(repr(e) for e in ENTRIES)}")
+    parser.add_argument("--rivals-python", type=Path,
+                        help="default: an environment made under WORK from rivals.txt")
+    parser.add_argument("--no-rivals", action="store_true")
+    parser.add_argument("--train", action="store_true", help="also judge twinreel on train")
+    parser.add_argument("--keep-libraries", action="store_true")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    args = parser.parse_args(argv)
+    started = time.monotonic()
+    work = args.work or build.DEFAULT_WORK / ("quick" if args.quick else "full")
+    build.build(args.corpus, work, depth=args.depth or (build.QUICK if args.quick else 8))
+    methods: list[dict[str, Any]] = []
+    notes: list[str] = []
+    test = Truth(truth.load(work / "truth_test.json"))
+    version = ""
+    for entry in args.entry or ENTRIES:
+        title, _, words = entry.partition("=")
+        row, version_ = _ours(args, work, title, words.split(), test)
+        methods.append(row)
+        version = version or version_
+        print(f"{title}: done after {time.monotonic() - started:.0f} s", flush=True)
+    if not args.no_rivals:
+        rows, notes = _rivals(args, work, test)
+        methods += rows
+    result = evaluate.plain(_result(args, test, methods, notes, version))
+    args.results.mkdir(parents=True, exist_ok=True)
+    _write(args.results / "accuracy.json", json.dumps(result, indent=1))
+    _write(args.results / "accuracy.md", table.markdown(result))
+    python = _plots_python(args, work)
+    if python:
+        subprocess.run([str(python), "-m", "benchmarks.accuracy.plots",
+                        str(args.results / "accuracy.json")], check=True)
+    print(table.short(result))
+    print(f"written to {args.results} after {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def _ours(args: argparse.Namespace, work: Path, title: str, extra: Sequence[str], test: Truth
+          ) -> tuple[dict[str, Any], str]:
+    """One row of twinreel on test; on train, a file beside it that is not in the table."""
+    label = "".join(c if c.isalnum() else "_" for c in title)
+    outcome = ours.run(args.twinreel, work / "set" / "test", work / "ours" / label / "test", extra,
+                       reuse=args.keep_libraries)
+    row = evaluate.evaluate_ours(test, outcome)
+    if args.train:
+        train = Truth(truth.load(work / "truth_train.json"))
+        on_train = ours.run(args.twinreel, work / "set" / "train", work / "ours" / label / "train",
+                            extra, reuse=args.keep_libraries)
+        figures = evaluate.plain(evaluate.evaluate_ours(train, on_train))
+        _write(work / "ours" / label / "train.json", json.dumps(figures, indent=1))
+    rule = f"`twinreel dups {' '.join(extra)}`".replace(" `", "`")
+    rule += f", model {row['model']}, min score {row['min_score']:.3g}"
+    return {"title": title, "kind": "ours", "rule": rule, **row}, outcome.version
+
+
+def _rivals(args: argparse.Namespace, work: Path, test: Truth
+            ) -> tuple[list[dict[str, Any]], list[str]]:
+    python = args.rivals_python or _make_environment(work)
+    only = ["--only", ",".join(FAST)] if args.quick else []
+    for split, names in (("test", only), ("train", ["--only", "colours"])):
+        subprocess.run([str(python), "-m", "benchmarks.accuracy.rivals", "--work", str(work),
+                        "--split", split, *names], check=True, cwd=HERE.parent.parent)
+    rows, notes = [], []
+    names = FAST if args.quick else [p.stem for p in sorted((work / "rivals/test").glob("*.json"))]
+    for name in sorted(names, key=_order(work)):
+        note, scores = _scores(work, "test", name, test)
+        threshold = note["threshold"]
+        if threshold is None:
+            train = Truth(truth.load(work / "truth_train.json"))
+            threshold = evaluate.fit_threshold(train, _scores(work, "train", name, train)[1])
+        hits = scores >= threshold
+        row = evaluate.evaluate_scores(test, scores, hits)
+        row["groups"] = evaluate.group_figures(test, evaluate.components(test, hits))
+        row["cost"] = {k: note[k] for k in ("cpu_s_per_min", "bytes_per_min")}
+        rows.append({"title": note["title"], "kind": note["kind"], "rule": note["rule"],
+                     "failed": note["failed"], "threshold": threshold, **row})
+    return rows, notes
+
+
+def _order(work: Path) -> Any:
+    kinds = ["run", "recipe", "surrogate", "floor"]
+
+    def key(name: str) -> tuple[int, str]:
+        note = json.loads((work / "rivals/test" / f"{name}.json").read_text())
+        return kinds.index(note["kind"]), name
+
+    return key
+
+
+def _scores(work: Path, split: str, name: str, t: Truth
+            ) -> tuple[Mapping[str, Any], npt.NDArray[np.float64]]:
+    """A rival's pair scores in the order of ``t``.
+
+    Raises:
+        ValueError: they were made for another set.
+    """
+    folder = work / "rivals" / split
+    note = json.loads((folder / f"{name}.json").read_text())
+    place = {n: k for k, n in enumerate(note["names"])}
+    if set(place) != set(t.names):
+        raise ValueError(f"{folder / name}: scores of another set; run the rivals again")
+    order = np.array([place[n] for n in t.names])
+    square = np.load(folder / f"{name}_scores.npy")[np.ix_(order, order)]
+    return note, square[t.i, t.j].astype(np.float64)
+
+
+def _make_environment(work: Path) -> Path:
+    """The rivals' own environment, made once."""
+    folder = work.parent / "rivals-env"
+    python = folder / "bin" / "python"
+    done = folder / "complete"
+    if not done.is_file():
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", str(HERE / "rivals.txt")],
+                       check=True)
+        done.touch()
+    return python
+
+
+def _plots_python(args: argparse.Namespace, work: Path) -> Path | None:
+    if args.no_rivals and args.rivals_python is None:
+        print("no plots: they need matplotlib from the rivals' environment")
+        return None
+    return args.rivals_python or _make_environment(work)
+
+
+def _result(args: argparse.Namespace, test: Truth, methods: Sequence[Mapping[str, Any]],
+            notes: Sequence[str], version: str) -> dict[str, Any]:
+    files = test.files
+    tiers = {f.edit: {"tier": f.tier, "gated": f.gated} for f in files if f.edit}
+    order = {name: k for k, name in enumerate(BY_NAME)}
+    return {
+        "version": version, "quick": args.quick, "notes": list(notes),
+        "date": datetime.date.today().isoformat(), "commit": _commit(),
+        "machine": f"{os.cpu_count()} x {_processor()}",
+        "counts": {
+            "files": len(files), "minutes": sum(f.duration_s for f in files) / 60,
+            "originals": sum(f.kind == "original" for f in files),
+            "whole": int((test.whole & test.gated).sum()),
+            "partial": int((test.partial & test.gated).sum()),
+            "negatives": int(test.negative.sum()),
+            "hard_negatives": int((test.negative & test.hard).sum()),
+        },
+        "edits": dict(sorted(tiers.items(), key=lambda e: (order.get(e[0], 999), e[0]))),
+        "methods": list(methods),
+    }
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+                          check=False, cwd=HERE)
+    return done.stdout.strip() if done.returncode == 0 else "none"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(path.suffix + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

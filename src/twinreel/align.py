@@ -1,0 +1,191 @@
+"""Which seconds of one video are which seconds of another: similarity matrix -> aligned runs.
+
+    for run in align(sims, times_a, times_b, step_s=0.5, floor=0.5):
+        print(run.rows_a, run.rows_b, run.speed, run.offset)
+
+A Hough vote over speed and offset (after Douze, Jegou, Schmid, ECCV 2010): moments that are alike
+vote for the line b = speed * a + offset they lie on; the best line's best stretch (largest sum of
+similarity above the floor) is a run; its moments are taken out, and the vote is held again. So
+inserted pieces, swapped pieces and several clips of one source all come out, as runs of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from twinreel.types import Floats, Seconds
+
+Rows = npt.NDArray[np.int64]
+
+SPEEDS = (1.0, 0.95, 1 / 0.95, 0.9, 1 / 0.9, 0.8, 1.25, 0.7, 1 / 0.7, 2 / 3, 1.5)
+SLOWEST, FASTEST = 0.65, 1.55
+PEAKS = 3  # offsets tried per speed
+NEAR_BEST = 0.03  # a vote must be about the best of its row or column
+MOST_RUNS = 8
+SLACK = 0.12  # how far below the floor the moments just outside a run still belong to it
+LEAST_GAIN = 0.35  # similarity above the floor, summed over a run
+
+
+@dataclass(frozen=True)
+class Run:
+    """Moments rows_a of one video lie beside rows_b of the other, on b = speed * a + offset."""
+
+    speed: float
+    offset: float
+    rows_a: Rows
+    rows_b: Rows
+    sims: Floats
+    gain: float
+
+
+def align(
+    sims: Floats,
+    times_a: Seconds,
+    times_b: Seconds,
+    step_s: float,
+    floor: float,
+    whole: float = 1.0,
+) -> list[Run]:
+    """The aligned runs of two videos, the strongest first.
+
+    Args:
+        sims: cosine similarity of moments, float32 (n, m); not changed.
+        times_a, times_b: seconds of the moments, (n,) and (m,), increasing.
+        step_s: distance of moments in the sparser video.
+        floor: similarity from which on moments speak for, not against, being the same.
+        whole: length of b by length of a: the speed at which they are copies from end to end.
+    """
+    left = sims.copy()
+    runs: list[Run] = []
+    while len(runs) < MOST_RUNS:
+        best = _best_run(left, times_a, times_b, step_s, floor, whole if not runs else 1.0)
+        if best is None or (runs and best.gain < max(LEAST_GAIN, 0.05 * runs[0].gain)):
+            break
+        runs.append(best)
+        # A stretch is explained once: nothing else may claim its moments of either video.
+        left[best.rows_a[0] : best.rows_a[-1] + 1, :] = -1.0
+        left[:, best.rows_b[0] : best.rows_b[-1] + 1] = -1.0
+    return runs
+
+
+def _best_run(
+    sims: Floats, ta: Seconds, tb: Seconds, step: float, floor: float, whole: float
+) -> Run | None:
+    """The stretch of a line with the largest gain; at equal gain the plainer line."""
+    strong = sims > floor
+    if not strong.any():
+        return None
+    peak = np.minimum(sims.max(axis=1)[:, None], sims.max(axis=0)[None, :])
+    at, to = np.nonzero(strong & (sims >= peak - NEAR_BEST))
+    weight = (sims[at, to] - floor) ** 2
+    lines: list[tuple[float, float]] = [(1.0, 0.0)]
+    if SLOWEST < whole < FASTEST:
+        lines.append((whole, 0.0))
+    for speed in SPEEDS:
+        lines += [(speed, o) for o in _peaks(tb[to] - speed * ta[at], weight, step)]
+    best: Run | None = None
+    rank: tuple[float, float, float] = (LEAST_GAIN / 2, 0.0, 0.0)
+    for speed, offset in dict.fromkeys(lines):
+        run = _along(sims, ta, tb, speed, offset, step, floor)
+        if run is None:
+            continue
+        mine = (round(run.gain, 2), -abs(math.log(speed)), -abs(offset))
+        if mine > rank:
+            best, rank = run, mine
+    if best is None:
+        return None
+    return _refined(best, sims, ta, tb, step, floor)
+
+
+def _peaks(offsets: Seconds, weight: Floats, step: float) -> list[float]:
+    """The offsets with most votes, in seconds; neighbours within a step are one."""
+    if not len(offsets):
+        return []
+    bins = np.round((offsets - offsets.min()) / (step / 2)).astype(int)
+    count = np.bincount(bins, weight)
+    smooth = np.convolve(count, [0.5, 1.0, 0.5], mode="same") if len(count) > 2 else count
+    out = []
+    for _ in range(PEAKS):
+        top = int(smooth.argmax())
+        if smooth[top] <= 0:
+            break
+        near = np.abs(bins - top) <= 1
+        if near.any():
+            out.append(float(np.average(offsets[near], weights=weight[near])))
+        smooth[max(0, top - 2) : top + 3] = 0
+    return out
+
+
+def _along(
+    sims: Floats,
+    ta: Seconds,
+    tb: Seconds,
+    speed: float,
+    offset: float,
+    step: float,
+    floor: float,
+) -> Run | None:
+    """The best stretch of one line: the contiguous moments with the largest sum above the floor."""
+    there = speed * ta + offset  # where a's moments should be in b
+    reach = 0.55 * step * max(1.0, speed)
+    after = np.searchsorted(tb, there)
+    rows = np.arange(len(ta))
+    near = np.full(len(ta), -1)
+    value = np.full(len(ta), -2.0, dtype=np.float32)
+    for column in (after - 1, after):
+        inside = (column >= 0) & (column < len(tb))
+        column = np.clip(column, 0, len(tb) - 1)
+        inside &= np.abs(tb[column] - there) <= reach
+        found = np.where(inside, sims[rows, column], np.float32(-2.0))
+        near = np.where(found > value, column, near)
+        value = np.maximum(found, value)
+    used = np.nonzero(value > -2)[0]
+    if not len(used):
+        return None
+    gains = value[used].astype(np.float64) - floor
+    total = np.concatenate([[0.0], np.cumsum(gains)])
+    lowest = np.minimum.accumulate(total)
+    end = int(np.argmax(total - lowest))
+    if end == 0:
+        return None
+    start = int(np.argmin(total[:end]))
+    # A moment a little below the floor at the very end costs nothing to include: the cut is there.
+    while start and gains[start - 1] > -SLACK:
+        start -= 1
+    while end < len(used) and gains[end] > -SLACK:
+        end += 1
+    picked = used[start:end]
+    return Run(speed, offset, picked, near[picked], value[picked], float(total[end] - total[start]))
+
+
+def _refined(run: Run, sims: Floats, ta: Seconds, tb: Seconds, step: float, floor: float) -> Run:
+    """The same run on a line fitted to where its moments really agree best.
+
+    Votes come from a grid of speeds. A straight line through the best partner of each moment
+    (searched two steps around) gives the speed to about step / duration; kept if it gains.
+    """
+    if len(run.rows_a) < 6:
+        return run
+    there = run.speed * ta[run.rows_a] + run.offset
+    window = np.abs(tb[None, :] - there[:, None]) <= 2.2 * step
+    beside = np.where(window, sims[run.rows_a], -2.0)
+    pick = beside.argmax(axis=1)
+    top = beside[np.arange(len(pick)), pick]
+    # Only moments that tell one partner from another: a still shot fits anywhere.
+    spread = top - np.where(window, beside, top[:, None]).min(axis=1)
+    weight = np.clip(top - floor, 0, None) * spread
+    if (weight > 1e-3).sum() < 6 or np.ptp(ta[run.rows_a][weight > 1e-3]) < 4 * step:
+        return run
+    speed, offset = np.polyfit(ta[run.rows_a], tb[pick], 1, w=np.sqrt(weight))
+    if not SLOWEST < speed < FASTEST:
+        return run
+    if abs(speed - 1.0) * np.ptp(ta[run.rows_a]) < 0.5 * step:
+        # Less than the moments can tell: the plain speed, at the offset that fits it.
+        speed = 1.0
+        offset = float(np.average(tb[pick] - ta[run.rows_a], weights=weight))
+    found = _along(sims, ta, tb, float(speed), float(offset), step, floor)
+    return found if found is not None and found.gain >= run.gain - 0.02 * len(run.sims) else run

@@ -1,0 +1,439 @@
+"""Videos -> feature arrays: the journey, from a list of jobs to files that are whole.
+
+    summary = extract(from_csv(Path("videos.csv")), ExtractOptions(type="2d"))
+    print(summary.line())
+
+Decoding runs in other processes and feeds the network through a bounded queue. Any number of
+processes and machines may run the same command on the same folder: see claims.py.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twinreel import __version__
+from twinreel.batches import Batcher
+from twinreel.claims import Claim, Claims
+from twinreel.clips import ClipTask, Ended, Rows, work
+from twinreel.errors import CannotRead, OutputError, VideoError
+from twinreel.exact import content_key
+from twinreel.extract_options import ExtractOptions
+from twinreel.extract_plan import Entry, merged, note, plan
+from twinreel.extract_status import Summary, write_status
+from twinreel.feed import Feed
+from twinreel.forward import Runner
+from twinreel.manifest import Job, run_folder
+from twinreel.outputs import FORMATS, HIDDEN, OtherOutput, Result, Shelf
+from twinreel.projection import settle
+from twinreel.types import Floats
+from twinreel.whole import Meta, Notes, disk
+
+WAITING_VIDEOS = 16  # decoded videos whose last rows wait for a full batch
+WAITING_BYTES = 256 << 20
+POLL_S = 0.5  # between looks at videos that other processes hold
+
+
+def extract(
+    jobs: list[Job],
+    options: ExtractOptions,
+    folder: Path | None = None,
+    *,
+    entries: list[Entry] | None = None,
+    on_record: Callable[[Meta, Summary], None] = lambda record, summary: None,
+    say: Callable[[str], None] = lambda words: None,
+) -> Summary:
+    """Write the features of every job.
+
+    Args:
+        folder: where the run keeps its records (default: the outputs' common folder).
+        entries: the networks, as `plan` gives them (default: planned from the options).
+        on_record: called with each video's status record as it is known.
+        say: called with things worth knowing once.
+
+    Raises:
+        ModelError: a network cannot be built. A broken video raises nothing; a broken disk ends
+        the run, see Summary.stopped.
+    """
+    # The decoders and the network share the cores: a thread that spins would keep them idle.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    k, n = options.part()
+    run = _Run(
+        jobs[k::n], options, folder or run_folder(jobs), entries or plan(options), on_record, say
+    )
+    return run.go()
+
+
+@dataclass
+class _Video:
+    """A video in work: its claim, and what has come of it so far."""
+
+    job: Job
+    claim: Claim | None
+    source: Meta
+    begun: float
+    wanted: list[int]
+    rows: dict[int, int] = field(default_factory=Counter)
+    given: dict[int, int] = field(default_factory=Counter)
+    vectors: dict[int, list[tuple[int, npt.NDArray[Any]]]] = field(default_factory=dict)
+    spans: dict[int, list[npt.NDArray[np.float64]]] = field(default_factory=dict)
+    ended: Ended | None = None
+
+    def complete(self) -> bool:
+        return self.ended is not None and all(self.rows[e] == self.given[e] for e in self.rows)
+
+
+class _Run:
+    """One process's part of a run."""
+
+    def __init__(
+        self,
+        jobs: list[Job],
+        options: ExtractOptions,
+        folder: Path,
+        entries: list[Entry],
+        on_record: Callable[[Meta, Summary], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._jobs, self._options, self._folder = jobs, options, folder
+        self._on_record, self._say = on_record, say
+        self._summary = Summary(folder)
+        with disk(folder):
+            (folder / HIDDEN).mkdir(parents=True, exist_ok=True)
+        self._claims = Claims(folder / HIDDEN / "claims", options.lease)
+        owner = self._claims.owner
+        self._shelf = Shelf(folder, options.format, options.meta, owner)
+        self._notes = Notes(folder / HIDDEN, "status", owner)
+        self._begun = time.time()
+        self._open: dict[str, _Video] = {}
+        self._written: list[tuple[_Video, Meta]] = []  # in a shard that is still open
+        self._later: list[Job] = []
+        self._runner = Runner(entries, options, say)
+        self._entries = self._runner.entries
+        self._samplings, self._owners = merged(self._entries)
+        self._batchers = [
+            Batcher(self._runner.run(i), options.batch_size, self._deliver(i))
+            for i in range(len(self._entries))
+        ]
+
+    # -- what is to be done ---------------------------------------------------------------------
+
+    def _name(self, job: Job, entry: Entry) -> str:
+        ending = FORMATS[self._options.format]
+        return job.name.removesuffix(ending) + entry.suffix + ending
+
+    def _tasks(self, jobs: list[Job]) -> Iterator[ClipTask]:
+        """Jobs that are ours to do, claimed one by one as a decoder is free."""
+        for job in jobs:
+            if (video := self._take(job)) is not None:
+                self._open[job.name] = video
+                yield ClipTask(
+                    job.video, self._wanted(video), job.start, job.end,
+                    self._options.bad_packets, name=job.name,
+                )  # fmt: skip
+
+    def _wanted(self, video: _Video) -> Any:
+        """The samplings, without networks whose output is there already."""
+        if len(video.wanted) == len(self._entries):
+            return self._samplings
+        return merged([self._entries[i] for i in video.wanted])[0]
+
+    def _entry_of(self, video: _Video, rows: Rows) -> int:
+        if len(video.wanted) == len(self._entries):
+            return self._owners[rows.sampling, rows.take]
+        owners = merged([self._entries[i] for i in video.wanted])[1]
+        return video.wanted[owners[rows.sampling, rows.take]]
+
+    def _take(self, job: Job) -> _Video | None:
+        """Claim a job; None if it is done, hopeless, missing, or somebody else's."""
+        if self._settled(job) is None:
+            return None
+        claim = self._claims.take(job.name) if not self._options.shard else None
+        if claim is None and not self._options.shard:
+            self._later.append(job)
+            return None
+        if claim is not None and claim.generation:
+            for entry in self._entries:
+                self._shelf.clean(self._name(job, entry))
+        # Whoever held the claim before may have finished in between.
+        self._notes.refresh()
+        wanted = self._settled(job)
+        if wanted is None:
+            if claim is not None:
+                self._claims.release(claim)
+            return None
+        source = _source(job.video)
+        self._notes.add({"name": job.name, "video": job.video, "state": "started",
+                         "by": self._claims.owner})  # fmt: skip
+        return _Video(job, claim, source, time.monotonic(), wanted)
+
+    def _settled(self, job: Job) -> list[int] | None:
+        """None if nothing is to be computed (a record is then made), else the networks wanted."""
+        wanted, metas = [], []
+        for i, entry in enumerate(self._entries):
+            name = self._name(job, entry)
+            try:
+                meta = self._shelf.find(
+                    name, {**entry.request, "start": job.start, "end": job.end}
+                )
+            except OtherOutput as other:
+                if not self._options.overwrite:
+                    self._record(job, "failed", stage="output", reason=(
+                        f"{self._folder / name} is there and is something else: {other}; "
+                        "move it away, or pass --overwrite"))  # fmt: skip
+                    return None
+                meta = None
+            if meta is None or _changed(job.video, meta):
+                wanted.append(i)
+            else:
+                metas.append(meta)
+        if not wanted:
+            meta = metas[0]
+            state = "partial" if meta.get("damage") else "done"
+            self._record(job, state, reason=meta.get("damage", ""), rows=meta["shape"][0])
+            return None
+        if not os.path.exists(job.video):
+            self._record(job, "missing", stage="read", reason="no such file")
+            return None
+        old = self._notes.get(job.name)
+        if old and old["state"] == "failed" and self._still_failed(job, old):
+            self._record(job, "failed", stage=old["stage"], reason=old["reason"])
+            return None
+        return wanted
+
+    def _still_failed(self, job: Job, old: Meta) -> bool:
+        """Whether an earlier failure stands: same file, and not worth another try."""
+        if old["when"] >= self._begun:
+            return True  # somebody tried during this run
+        if self._options.retry_failed or old.get("transient"):
+            return False
+        return _stat(job.video) == {k: old.get("source", {}).get(k) for k in ("size", "mtime_ns")}
+
+    # -- the run --------------------------------------------------------------------------------
+
+    def go(self) -> Summary:
+        todo, self._later = self._jobs, []
+        self._notes.refresh()
+        feed = Feed(work, self._options.jobs, self._options.stall, len(self._jobs))
+        try:
+            settle(self._runner, self._options, self._jobs, self._folder, self._claims, feed)
+            self._entries = self._runner.entries
+            feed.waited_s = 0.0
+            while todo:
+                for event in feed.events(self._tasks(todo)):
+                    self._handle(event)
+                for batcher in self._batchers:
+                    self._run(batcher.flush)
+                self._close_shard()
+                todo, self._later = self._later, []
+                if todo:
+                    time.sleep(POLL_S)
+                    self._notes.refresh()
+            self._gather()
+        except OutputError as error:
+            self._summary.stopped = str(error)
+        except KeyboardInterrupt:
+            self._summary.stopped = "stopped by the user; the same command goes on from here"
+        finally:
+            feed.close()
+            self._claims.close()
+        known = self._summary.records
+        self._summary.not_reached = [j.name for j in self._jobs if j.name not in known]
+        seconds = self._summary.seconds
+        seconds.update(self._runner.seconds)
+        seconds["decode"] = feed.waited_s
+        self._summary.seconds = {
+            k: seconds.get(k, 0.0) for k in ("decode", "transfer", "model", "write")
+        }
+        return self._summary
+
+    def _run(self, step: Callable[[], None]) -> None:
+        step()
+        self._finish()
+
+    def _handle(self, event: Any) -> None:
+        video = self._open.get(event.task.name)
+        if video is None:
+            return
+        if event.kind == "failed":
+            self._fail(video, event.value)
+        elif isinstance(event.value, Rows):
+            self._add(video, event.value)
+        elif isinstance(event.value, Ended):
+            video.ended = event.value
+            self._summary.frames += max(event.value.frames, default=0)
+        self._finish()
+
+    def _add(self, video: _Video, rows: Rows) -> None:
+        e = self._entry_of(video, rows)
+        first = video.rows[e]
+        video.rows[e] += len(rows.pixels)
+        video.spans.setdefault(e, []).append(rows.spans_s)
+        self._batchers[e].add(video.job.name, first, rows.pixels)
+
+    def _deliver(self, e: int) -> Callable[[str, int, Floats], None]:
+        def keep(name: str, first: int, vectors: Floats) -> None:
+            video = self._open[name]
+            video.given[e] += len(vectors)
+            video.vectors.setdefault(e, []).append((first, self._runner.finish(e, vectors)))
+
+        return keep
+
+    def _finish(self) -> None:
+        """Write what is complete; keep what waits within bounds."""
+        ended = [v for v in self._open.values() if v.ended is not None]
+        waiting = sum(b.nbytes for b in self._batchers)
+        if len(ended) > WAITING_VIDEOS or (ended and waiting > WAITING_BYTES):
+            for batcher in self._batchers:
+                batcher.flush(ended[0].job.name)
+        for video in ended:
+            if video.complete():
+                self._publish(video)
+
+    def _publish(self, video: _Video) -> None:
+        since = time.monotonic()
+        job, ended = video.job, video.ended
+        assert ended is not None
+        del self._open[job.name]
+        try:
+            if video.claim is not None and not self._claims.holds(video.claim):
+                self._later.append(job)  # somebody thought us dead; see what they make of it
+                return
+            if _stat(job.video) != {k: video.source[k] for k in ("size", "mtime_ns")}:
+                raise CannotRead(job.video, "the file changed while it was read")
+            results = [self._result(video, e) for e in video.wanted]
+        except VideoError as error:
+            self._open[job.name] = video
+            self._fail(video, error)
+            return
+        for result in results:
+            self._shelf.put(result)
+        state = "partial" if ended.damage else "done"
+        record = {
+            "state": state, "reason": ended.damage, "rows": len(results[0].vectors),
+            "seconds": round(time.monotonic() - video.begun, 3), "computed": True,
+        }  # fmt: skip
+        self._written.append((video, record))
+        self._summary.computed += 1
+        if self._options.format not in ("parquet", "tar") or self._shelf.full():
+            self._close_shard()
+        self._summary.seconds["write"] = (
+            self._summary.seconds.get("write", 0.0) + time.monotonic() - since
+        )
+
+    def _result(self, video: _Video, e: int) -> Result:
+        """The array of one network, in the order of its rows, and all that is known of it."""
+        job, ended, entry = video.job, video.ended, self._entries[e]
+        assert ended is not None
+        place, take = next(k for k, i in self._place(video).items() if i == e)
+        frames, expected = ended.frames[place], ended.expected[place]
+        dtype = np.float16 if self._options.half_precision else np.float32
+        if not video.rows[e]:
+            if not self._options.seed_exact or frames:
+                raise _TooShort(job.video, f"shorter than one clip of {entry.take.frames} frames; "
+                                "pass --tail pad or loop")  # fmt: skip
+            vectors = np.zeros((0, self._runner.dim(e)), dtype)
+            spans = np.zeros((0, 2))
+        else:
+            parts = sorted(video.vectors[e], key=lambda part: part[0])
+            vectors = np.concatenate([v for _, v in parts])
+            spans = np.concatenate(video.spans[e])
+        if self._options.seed_exact and entry.take.frames == 1 and len(vectors) == 1:
+            raise _TooShort(job.video, "seed_exact: the seed writes nothing for a video of one row")
+        meta = {
+            "twinreel": __version__,
+            **note(entry),
+            **entry.request,
+            "start": job.start,
+            "end": job.end,
+            "identity": self._runner.identity(e),
+            "source": video.source,
+            "video": {"duration_s": ended.info.duration_s, "width": ended.info.width,
+                      "height": ended.info.height, "codec": ended.info.codec,
+                      "rotation": ended.info.rotation},
+            "frames_expected": expected,
+            "frames": frames,
+            "frames_in_last_row": ended.last_valid[place][take],
+            "damage": ended.damage,
+        }  # fmt: skip
+        return Result(self._name(job, entry), vectors, spans, meta)
+
+    def _place(self, video: _Video) -> dict[tuple[int, int], int]:
+        owners = merged([self._entries[i] for i in video.wanted])[1]
+        return {place: video.wanted[i] for place, i in owners.items()}
+
+    def _close_shard(self) -> None:
+        """Make what is written last, then say so: a status never runs ahead of its output."""
+        self._shelf.flush()
+        written, self._written = self._written, []
+        for video, record in written:
+            self._record(video.job, note_it=True, source=video.source, **record)
+            if video.claim is not None:
+                self._claims.release(video.claim)
+
+    def _fail(self, video: _Video, error: VideoError) -> None:
+        for batcher in self._batchers:
+            batcher.drop(video.job.name)
+        del self._open[video.job.name]
+        gone = not os.path.exists(video.job.video)
+        self._record(
+            video.job, "missing" if gone else "failed", note_it=True, source=video.source,
+            stage=error.stage, reason=error.detail, error=type(error).__name__,
+            transient=error.transient or gone, computed=True,
+        )  # fmt: skip
+        if video.claim is not None:
+            self._claims.release(video.claim)
+
+    def _record(self, job: Job, state: str, note_it: bool = False, **words: Any) -> None:
+        """A video's fate: in this run's summary, and on the disk where it is news."""
+        record = {"name": job.name, "video": job.video, "output": job.output, "state": state,
+                  "by": self._claims.owner, **words}  # fmt: skip
+        known = self._notes.get(job.name)
+        if note_it or not known or known["state"] != state:
+            self._notes.add(record)
+        self._summary.records[job.name] = record
+        self._on_record(record, self._summary)
+
+    def _gather(self) -> None:
+        self._shelf.gather()
+        write_status(self._folder, self._claims.owner)
+
+
+class _TooShort(VideoError):
+    """Not enough of the video for one row."""
+
+    stage = "sample"
+
+
+def _stat(path: str) -> Meta | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
+def _source(path: str) -> Meta:
+    """What a source file is known by: path, size, time and content key ('' if unreadable)."""
+    try:
+        key = content_key(path)
+    except CannotRead:
+        key = ""  # the decoder will say what is wrong with it
+    return {"path": path, **(_stat(path) or {"size": 0, "mtime_ns": 0}), "key": key}
+
+
+def _changed(path: str, meta: Meta) -> bool:
+    """Whether an output's source is another file now than the one it was made from."""
+    source, now = meta.get("source", {}), _stat(path)
+    if now is None or now == {k: source.get(k) for k in ("size", "mtime_ns")}:
+        return False
+    return bool(_source(path)["key"] != source.get("key"))
+

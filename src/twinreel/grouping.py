@@ -1,0 +1,159 @@
+"""Matches by content -> groups of files, each with the one worth keeping.
+
+DBSCAN finds who belongs together (cluster.py), keep.py says which file stays and what the others
+have that it lacks. Decisions are remembered: files, scores and rules unchanged, nothing is opened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import twinreel
+from twinreel import keep
+from twinreel.cluster import clusters, cut_chains
+from twinreel.options import DupsOptions, fingerprint
+from twinreel.picture import from_jpeg
+from twinreel.report import FolderPair
+from twinreel.store import Library
+from twinreel.types import Group, Match, Segment, Video
+
+COPIES = frozenset({"exact", "copy"})
+CONTAINED = frozenset({"exact", "copy", "contains", "part_of"})
+
+
+@dataclass
+class Grouping:
+    """What groups are made of. videos: by path; paths: by key; matches: by keys, a < b."""
+
+    library: Library
+    options: DupsOptions
+    videos: dict[str, Video]
+    paths: dict[str, list[str]]
+    matches: dict[tuple[str, str], Match]
+    min_score: float
+
+    def groups(self) -> tuple[list[Group], list[Match]]:
+        """Groups of paths, and the match of every member with its kept file."""
+        videos, paths = self.videos, self.paths
+        relations = CONTAINED if self.options.compare.contained else COPIES
+        edges = [
+            m
+            for m in self.matches.values()
+            if m.score >= self.min_score and m.relation in relations
+        ]
+        found = clusters(
+            list(paths),
+            edges,
+            1 - self.min_score,
+            self.options.compare.min_samples,
+            {key: len(p) for key, p in paths.items()},
+        )
+        clustered = {key for members in found for key in members}
+        found += [[key] for key, p in paths.items() if len(p) > 1 and key not in clustered]
+
+        def match(a: str, b: str) -> Match | None:
+            ka, kb = videos[a].file.key or "", videos[b].file.key or ""
+            if ka == kb:
+                length = videos[a].info.duration_s
+                whole = Segment((0.0, length), (0.0, length))
+                return Match(a, b, 1.0, "exact", (whole,))
+            m = self.matches.get((min(ka, kb), max(ka, kb)))
+            if m is None:
+                return None
+            m = m if m.a == ka else m.swapped()
+            return replace(m, a=a, b=b)
+
+        @functools.lru_cache(maxsize=256)
+        def strips(path: str) -> list[tuple[float, Any]]:
+            kept = self.library.thumbs(videos[path].file.key or "")
+            return [(t, from_jpeg(data)) for t, data in kept]
+
+        def choose(names: Sequence[str]) -> Group:
+            return keep.choose([videos[n] for n in names], match, strips, self.options.keep)
+
+        groups: list[Group] = []
+        used: list[Match] = []
+        for members in found:
+            names = [p for key in members for p in paths[key]]
+            remembered = self._remembered(names, videos)
+            fresh = remembered is None
+            if remembered is None:
+                remembered = []
+                for _, together in cut_chains(
+                    names, match, lambda n: choose(n).keep, self.min_score, relations
+                ):
+                    remembered.append(choose(together))
+            if fresh:
+                self._remember(names, videos, remembered)
+            for group in remembered:
+                groups.append(group)
+                for name in group.members:
+                    if name != group.keep and (m := match(name, group.keep)) is not None:
+                        used.append(m)
+        return groups, used
+
+    def _group_name(self, names: list[str], videos: dict[str, Video]) -> str:
+        """What a decision about these files hangs on."""
+        plain = [dataclasses.asdict(replace(videos[n], last_seen="")) for n in sorted(names)]
+        scored = (
+            [
+                [m.a, m.b, m.score]
+                for m in self.matches.values()
+                if m.score >= self.min_score
+                and m.a in {videos[n].file.key for n in names}
+                and m.b in {videos[n].file.key for n in names}
+            ]
+            if len({videos[n].file.key for n in names}) > 1
+            else []
+        )
+        return fingerprint(
+            plain,
+            scored,
+            self.min_score,
+            self.options.keep,
+            self.options.compare.contained,
+            twinreel.__version__,
+            keep.VERSION,
+        )
+
+    def _remembered(self, names: list[str], videos: dict[str, Video]) -> list[Group] | None:
+        kept = self.library.recall("group", self._group_name(names, videos))
+        if kept is None:
+            return None
+        return [Group(**{**g, "members": tuple(g["members"])}) for g in kept]
+
+    def _remember(self, names: list[str], videos: dict[str, Video], groups: list[Group]) -> None:
+        name = self._group_name(names, videos)
+        self.library.remember("group", name, [dataclasses.asdict(g) for g in groups])
+
+
+def folder_pairs(videos: dict[str, Video], groups: Iterable[Group]) -> list[FolderPair]:
+    """Which folders hold the same videos, the largest overlap first; at least two shared."""
+    total: dict[str, int] = defaultdict(int)
+    for path in videos:
+        total[os.path.dirname(path)] += 1
+    shared: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for group in groups:
+        folders = defaultdict(list)
+        for path in group.members:
+            folders[os.path.dirname(path)].append(path)
+        if len(folders) > 50:
+            continue  # every folder with every other would say nothing
+        for a in folders:
+            for b in folders:
+                if a != b:
+                    shared[(a, b)].update(folders[a])
+    out = []
+    for (a, b), held in shared.items():
+        back = shared[(b, a)]
+        # From the folder that is more fully contained in the other.
+        if len(held) < 2 or (len(held) / total[a], b) < (len(back) / total[b], a):
+            continue
+        out.append(FolderPair(a, b, len(held), total[a], total[b], total[b] - len(back)))
+    return sorted(out, key=lambda f: (-f.shared, f.a, f.b))[:50]

@@ -1,0 +1,316 @@
+"""The promise of act, in a model of a file system: no content is lost that was not given up.
+
+Worlds are drawn at random: files, hard links, symbolic links, other disks, a folder seen twice;
+reports that are true, stale, edited, or plainly wrong; any action and policy; a call that fails, a
+kill, or a second act with other views that runs in the middle of the first.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.model_disk import ALIASES, Killed, ModelDisk, Store, key_of
+from twinreel.actions import JournalLost, apply, plan, undo
+from twinreel.actions.disk import NATIVE_TRASH
+from twinreel.actions.plan import KEEP_RULES, QUARANTINE, RELATIONS, ActOptions
+from twinreel.report import Report
+from twinreel.types import Group, Match, Video, VideoFile, VideoInfo
+
+ACTIONS = ("trash", "move", "hardlink", "symlink", "reflink", "delete")
+NAMES = ("/a/1.mp4", "/a/2.mp4", "/a/3.mkv", "/b/1.mp4", "/b/4.mp4", "/c/1.mp4", "/c/5.mp4")
+CONTENTS = ("filmA", "filmB", "other", "longer film", "!broken")  # filmA, filmB: the same key
+CODES = (errno.EIO, errno.ENOSPC, errno.EXDEV, errno.EACCES, errno.ENOENT)
+INFO = VideoInfo(60.0, 640, 360, 640, 360, "h264")
+pytestmark = pytest.mark.skipif(NATIVE_TRASH, reason="models the trash of Linux")
+COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+
+
+class Draw:
+    """Choices from a string of bytes: fast, and small bytes mean simple worlds."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = iter(data)
+
+    def below(self, n: int) -> int:
+        return next(self.data, 0) % n
+
+    def one(self, options: Any) -> Any:
+        return options[self.below(len(options))]
+
+    def chance(self, percent: int) -> bool:
+        return self.below(100) >= 100 - percent
+
+
+def world(draw: Draw) -> tuple[Store, list[str]]:
+    store = Store(draw.one(ALIASES))
+    paths = [n for n in NAMES if draw.below(4)]
+    for path in paths:
+        store.add(path, draw.one(CONTENTS), 1 + draw.below(3))
+    for path in list(paths):
+        if draw.chance(15):
+            other = f"{path}.hard.mp4"
+            store.names[other] = store.names[path]
+            paths.append(other)
+        if store.alias != "none" and path.startswith("/a/") and draw.chance(60):
+            paths.append(path.replace("/a/", "/alias/"))
+        if draw.chance(10):
+            sidecar = os.path.splitext(path)[0] + ".srt"
+            if sidecar not in store.names:
+                store.add(sidecar, f"text of {path}")
+    return store, paths
+
+
+def report(draw: Draw, store: Store, paths: list[str]) -> Report:
+    """Groups of whatever: the relations and keys are true or not."""
+    disk = ModelDisk(store)
+    videos = []
+    for path in paths:
+        look = disk._look(path)
+        assert look is not None
+        key = None if draw.chance(10) else key_of(disk._data(path))
+        inode, device = (0, 0) if draw.chance(10) else (look.inode, look.device)
+        file = VideoFile(path, look.size, look.mtime_ns, inode, device, "", key)
+        videos.append(Video(file, INFO, offline=draw.chance(5)))
+    groups, found = [], {}
+    for _ in range(1 + draw.below(3)):
+        members = [p for p in paths if draw.below(3)]
+        if len(members) < 2:
+            continue
+        for i, a in enumerate(members):
+            for b in members[i + 1 :]:
+                relation = draw.one(("exact", "copy", "copy", "part_of", "contains", "overlap"))
+                found[(a, b)] = Match(a, b, 0.9, relation)
+        losses = {p: ["subtitles deu"] for p in members if draw.chance(10)}
+        decision = draw.one((None, None, None, "accept", "skip", "not_a_match"))
+        look_first = draw.chance(10)
+        groups.append(
+            Group(tuple(members), draw.one(members), "w", losses, decision, look_first)
+        )
+    return Report("", tuple(videos), tuple(found.values()), tuple(groups), roots=("/a", "/b", "/c"))
+
+
+def options(draw: Draw, action: str) -> ActOptions:
+    plain = action in ("trash", "move", "delete")
+    sidecars = draw.one(("leave", "follow", "move-to-keeper"))
+    sidecars = "leave" if not plain or action == "delete" and sidecars == "follow" else sidecars
+    prefer = draw.one(((), ("/b/*",), ("/a/*", "/c"), ("/alias",)))
+    place = "preferred" if prefer and plain and sidecars == "leave" and draw.chance(50) else ""
+    return ActOptions(
+        keep=draw.one(KEEP_RULES),
+        prefer=prefer,
+        protect=draw.one(((), (), ("/c",), ("*/1.mp4",))),
+        only=draw.one(((), (), ("exact",), ("copy", "part_of"))),
+        accept=draw.one(((), ("all",), ("subtitles",))),
+        sidecars=sidecars,
+        place=place,
+        inherit=draw.one(((), (), ("mtime", "xattr"))),
+    )
+
+
+def meddle(draw: Draw, store: Store, paths: list[str]) -> None:
+    """What happened between the report and now."""
+    for path in [p for p in paths if p in store.names]:
+        what = draw.below(40)
+        if what == 39:
+            del store.names[path]
+        elif what == 38:
+            store.add(path, draw.one(CONTENTS), 7)
+        elif what == 37:
+            store.names[path] = ("link", draw.one(paths))
+        elif what == 36:
+            store.names[path] = ("dir", 1)
+        elif what == 35:  # other bytes, everything else the same
+            node = store.inodes[store.names[path][1]]
+            node.data = node.data[:-1] + "x"
+        elif what == 34:
+            store.names[path] = store.names.get(draw.one(paths), store.names[path])
+
+
+def live(store: Store) -> dict[str, str]:
+    """Real files that a person would find: not in trash, quarantine or set aside."""
+    return {
+        p: data
+        for p, data in store.files().items()
+        if p.endswith((".mp4", ".mkv"))
+        and QUARANTINE not in p
+        and not p.startswith("/home/")
+        and "Trash" not in p
+        and not os.path.basename(p).startswith(".twinreel")
+    }
+
+
+def snapshot(store: Store) -> dict[str, Any]:
+    """Names and what they lead to, without journals; hard links count by content."""
+    return {
+        p: (k, store.inodes[w].data if k == "file" else w)
+        for p, (k, w) in store.names.items()
+        if not p.startswith("/j/") and k != "dir"
+    }
+
+
+def run(
+    store: Store, rep: Report, action: str, opts: ActOptions, journal: str, before: Any = None
+) -> tuple[Any, ModelDisk]:
+    disk = ModelDisk(store, before or (lambda n, name: None))
+    try:
+        return apply(plan(rep, action, opts), journal, disk=disk), disk
+    except (JournalLost, Killed):
+        return None, disk
+
+
+def keeps_promise(
+    store: Store, reports: list[Report], was: dict[str, str], given_up: set[str]
+) -> None:
+    """Every group that had a real copy has one, and no content went that was not given up.
+
+    Where two reports disagree, or a folder is seen twice, groups that share a file count as one:
+    each report alone says that all their files show the same.
+    """
+    now = set(live(store).values())
+    groups = [
+        {real(store, m) for m in g.members}
+        for rep in reports
+        for g in rep.groups
+        if g.decision != "not_a_match"
+    ]
+    if len(reports) > 1 or store.alias != "none":
+        groups = joined(groups)
+    for members in groups:
+        had = {was[m] for m in members if m in was}
+        assert not had or had & now, f"{members} left without a real copy"
+    lost = set(was.values()) - set(store.files().values()) - given_up
+    assert not lost, f"content is nowhere any more: {lost}"
+
+
+def joined(groups: list[set[str]]) -> list[set[str]]:
+    out: list[set[str]] = []
+    for group in groups:
+        apart = [g for g in out if not g & group]
+        out = [*apart, set.union(group, *(g for g in out if g & group))]
+    return out
+
+
+def real(store: Store, path: str) -> str:
+    return ModelDisk(store)._at(path)[0]
+
+
+def may_give_up(rep: Report, action: str, was: dict[str, str], store: Store) -> set[str]:
+    """Contents that a user knowingly deletes: of members of open groups, with `delete`."""
+    if action != "delete":
+        return set()
+    return {was[real(store, m)] for g in rep.groups for m in g.members if real(store, m) in was}
+
+
+@settings(max_examples=5000, **COMMON)
+@given(st.binary(min_size=160, max_size=160))
+def test_content_survives(data: bytes) -> None:
+    os.environ["XDG_DATA_HOME"] = "/home"
+    draw = Draw(data)
+    action, other_action = draw.one(ACTIONS), draw.one(ACTIONS)
+    mode = draw.one(("plain", "fail", "late", "kill", "rival", "rival"))
+    at, code = 1 + draw.below(120), draw.one(CODES)
+    opts, other_opts = options(draw, action), options(draw, other_action)
+    store, paths = world(draw)
+    rep = report(draw, store, paths)
+    other = rep if draw.below(2) else report(draw, store, paths)
+    meddle(draw, store, paths)
+    was, names = live(store), snapshot(store)
+
+    def before(n: int, name: str) -> None:
+        if n != at:
+            return
+        if mode == "fail":
+            raise OSError(code, os.strerror(code))
+        if mode == "late" and name in ("rename", "replace", "link", "unlink", "write", "create"):
+            disks[0].late = OSError(code, os.strerror(code))
+        if mode == "kill":
+            raise Killed
+        if mode == "rival":
+            run(store, other, other_action, other_opts, "/j/2")
+
+    disks: list[ModelDisk] = []
+    disk = ModelDisk(store, before)
+    disks.append(disk)
+    try:
+        outcome: Any = apply(plan(rep, action, opts), "/j/1", disk=disk)
+    except (JournalLost, Killed, OSError):
+        outcome = None
+    store.locks.clear()
+    given_up = may_give_up(rep, action, was, store)
+    if mode == "rival":
+        given_up |= may_give_up(other, other_action, was, store)
+    reports = [rep] if mode != "rival" or other is rep else [rep, other]
+    keeps_promise(store, reports, was, given_up)
+    if outcome and action == "delete" and mode != "rival":
+        for step in outcome.done:  # the same bytes are never given up
+            if step.keep and step.expect["relation"] == "exact":
+                assert was[real(store, step.path)] in live(store).values()
+    if mode == "rival" or "/j/1" not in store.names:
+        return
+    gone = "delete" if action == "delete" else ""
+    back = undo("/j/1", disk=ModelDisk(store))
+    keeps_promise(store, [rep], was, given_up)
+    if not gone:
+        assert not back.refused, back.refused
+        assert snapshot(store) == names
+
+
+@settings(max_examples=400, **COMMON)
+@given(st.binary(min_size=160, max_size=160), st.binary(min_size=60, max_size=60))
+def test_two_acts_call_by_call(data: bytes, turns: bytes) -> None:
+    """Two acts with opposite views, each call of one between any two calls of the other."""
+    os.environ["XDG_DATA_HOME"] = "/home"
+    draw = Draw(data)
+    jobs = [(a, options(draw, a)) for a in (draw.one(ACTIONS), draw.one(ACTIONS))]
+    store, paths = world(draw)
+    reports = [report(draw, store, paths), report(draw, store, paths)]
+    if draw.below(2):
+        reports[1] = reports[0]
+    was = live(store)
+    may_run = [threading.Semaphore(0), threading.Semaphore(0)]
+    paused = threading.Semaphore(0)
+    ended = [False, False]
+    errors: list[BaseException] = []
+
+    def work(i: int) -> None:
+        def before(n: int, name: str) -> None:
+            paused.release()
+            may_run[i].acquire()
+
+        may_run[i].acquire()
+        try:
+            run(store, reports[i], jobs[i][0], jobs[i][1], f"/j/{i}", before)
+        except BaseException as error:
+            errors.append(error)
+        ended[i] = True
+        paused.release()
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in (0, 1)]
+    for thread in threads:
+        thread.start()
+    n = 0
+    while not all(ended):
+        i = (turns[n % len(turns)] >> (n // len(turns)) % 8) & 1
+        n += 1
+        i = 1 - i if ended[i] else i
+        may_run[i].release()
+        paused.acquire()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    if reports[0] is reports[1]:
+        reports = reports[:1]
+    given_up = {
+        c
+        for rep, (action, _) in zip([reports[0], reports[-1]], jobs, strict=True)
+        for c in may_give_up(rep, action, was, store)
+    }
+    keeps_promise(store, reports, was, given_up)

@@ -1,0 +1,247 @@
+"""Aligning and weighing, on Features made of known pieces: every row names its second."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from twinreel.compare import (
+    Calibration,
+    Evidence,
+    Shelf,
+    candidates,
+    compare,
+    compare_all,
+    length_alike,
+    relation_of,
+)
+from twinreel.types import Features, Match
+
+CAL = Calibration()
+DIM = 64
+ANY = (math.inf, 0.0)
+
+
+def scene(seed: int, n: int) -> np.ndarray:
+    """n unit rows that wander: neighbours in time are alike, as frames are."""
+    rng = np.random.default_rng(seed)
+    rows = np.cumsum(rng.normal(size=(n, DIM)), axis=0) * 0.5 + rng.normal(size=DIM) * 2
+    rows += rng.normal(size=(n, DIM))
+    return unit(rows)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def film(
+    key: str, rows: np.ndarray, step: float = 1.0, blank: tuple[int, ...] = (),
+    model: str = "m", sampling: str = "s",
+) -> Features:  # fmt: skip
+    times = np.arange(len(rows)) * step
+    flags = np.zeros(len(rows), bool)
+    flags[list(blank)] = True
+    return Features(
+        key, model, sampling, rows.astype(np.float32), np.stack([times, times + step], axis=1),
+        flags, len(rows) * step,
+    )  # fmt: skip
+
+
+def noisy(rows: np.ndarray, amount: float, seed: int = 9) -> np.ndarray:
+    """What re-encoding does: the same rows, a little off."""
+    rng = np.random.default_rng(seed)
+    return unit(rows + rng.normal(size=rows.shape) * amount / math.sqrt(DIM))
+
+
+def matched(a: Features, b: Features) -> Match:
+    match = compare(a, b, CAL)
+    assert match is not None
+    return match
+
+
+def test_a_copy() -> None:
+    rows = scene(1, 24)
+    match = matched(film("a", rows), film("b", noisy(rows, 0.1)))
+    assert match.relation == "copy" and match.score > 0.9
+    (segment,) = match.segments
+    assert segment.a == pytest.approx((0, 24), abs=0.5)
+    assert segment.b == pytest.approx((0, 24), abs=0.5)
+    assert segment.speed == 1.0
+    assert match.coverage_a > 0.95 and match.coverage_b > 0.95
+
+
+def test_strangers_score_low() -> None:
+    for seed in range(10):
+        match = compare(film("a", scene(seed, 24)), film("b", scene(seed + 100, 24)), CAL)
+        assert match is None or match.score < 0.5
+
+
+def test_a_video_with_itself_is_one() -> None:
+    a = film("a", scene(1, 24))
+    match = matched(a, a)
+    assert (match.score, match.relation) == (1.0, "exact")
+    assert (match.coverage_a, match.coverage_b) == (1.0, 1.0)
+
+
+def test_swapping_swaps_everything() -> None:
+    rows = scene(3, 30)
+    a, b = film("x", rows), film("y", noisy(rows[8:26], 0.1))
+    assert compare(a, b, CAL) == matched(b, a).swapped()
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 16), (7, 23), (14, 30)])
+def test_a_part_is_found_where_it_is(first: int, last: int) -> None:
+    rows = scene(4, 30)
+    match = matched(film("part", noisy(rows[first:last], 0.1)), film("whole", rows))
+    assert match.relation == "part_of"
+    (segment,) = match.segments
+    assert segment.a == pytest.approx((0, last - first), abs=1.0)
+    assert segment.b == pytest.approx((first, last), abs=1.0)
+    assert match.coverage_a > 0.9
+    assert match.coverage_b == pytest.approx((last - first) / 30, abs=0.07)
+    assert matched(film("w", rows), film("p", noisy(rows[first:last], 0.1))).relation == "contains"
+
+
+def test_an_overlap() -> None:
+    rows = scene(5, 40)
+    match = matched(film("a", rows[:28]), film("b", noisy(rows[12:], 0.1)))
+    assert match.relation == "overlap"
+    (segment,) = match.segments
+    assert segment.a == pytest.approx((12, 28), abs=1.5)
+    assert segment.b == pytest.approx((0, 16), abs=1.5)
+
+
+@pytest.mark.parametrize("speed", [0.8, 0.96, 1.042, 1.25])
+def test_another_speed(speed: float) -> None:
+    """PAL plays films 4 % faster; b's second s shows a's second s * speed."""
+    fine = scene(6, 4000)
+    a = film("a", fine[: 100 * 36 : 100])
+    at = np.round(np.arange(0, 36 / speed) * speed * 100).astype(int)
+    b = film("b", noisy(fine[at[at < 3600]], 0.05))
+    match = matched(a, b)
+    assert match.relation == "copy" and match.score > 0.5
+    (segment,) = match.segments
+    assert segment.a == pytest.approx((0, 36), abs=2.0)
+    assert segment.speed == pytest.approx(1 / speed, rel=0.06)
+
+
+def test_blank_moments_prove_nothing() -> None:
+    """Two videos alike in their black ends only."""
+    black = np.tile(unit(np.ones((1, DIM))), (10, 1))
+    a = np.concatenate([black, scene(7, 10), black])
+    b = np.concatenate([black, scene(8, 10), black])
+    ends = (*range(10), *range(20, 30))
+    match = compare(film("a", a, blank=ends), film("b", b, blank=ends), CAL)
+    assert match is None or match.score < 0.5
+    dark = tuple(range(30))
+    assert compare(film("a", a, blank=dark), film("b", a, blank=dark), CAL) is None
+
+
+def test_a_still_picture_is_a_copy_of_itself_and_of_no_other() -> None:
+    still = np.tile(scene(1, 1), (12, 1))
+    other = np.tile(scene(2, 1), (12, 1))
+    assert matched(film("a", still), film("b", noisy(still, 0.02))).score > 0.8
+    match = compare(film("a", still), film("b", other), CAL)
+    assert match is None or match.score < 0.5
+
+
+def test_one_moment_each() -> None:
+    row = scene(1, 1)
+    match = matched(film("a", row, 0.2), film("b", row, 0.2))
+    assert 0 <= match.score <= 1 and match.relation == "copy"
+
+
+def test_features_of_unlike_makers_never_meet() -> None:
+    rows = scene(1, 4)
+    for other in (film("b", rows, model="n"), film("b", rows, sampling="t")):
+        with pytest.raises(ValueError, match="never meet in one comparison"):
+            compare(film("a", rows), other, CAL)
+
+
+def test_relations() -> None:
+    assert relation_of(0.9, 0.9) == "copy"
+    assert relation_of(0.3, 0.9) == "contains"
+    assert relation_of(0.9, 0.3) == "part_of"
+    assert relation_of(0.3, 0.3) == "overlap"
+
+
+def test_length_alike() -> None:
+    assert length_alike(10, 15, (5.0, 0.0)) and not length_alike(10, 15.1, (5.0, 0.0))
+    assert length_alike(80, 100, (0.0, 0.2)) and not length_alike(79, 100, (0.0, 0.2))
+    assert length_alike(1, 1e6, ANY)
+
+
+def test_evidence_weighs_up() -> None:
+    """Better in any respect is never worse in score."""
+    base = Evidence(0.9, 0.8, 0.5, 0.8, 10)
+    for better in (
+        Evidence(0.95, 0.8, 0.5, 0.8, 10), Evidence(0.9, 0.9, 0.5, 0.8, 10),
+        Evidence(0.9, 0.8, 0.5, 0.9, 10), Evidence(0.9, 0.8, 0.5, 0.8, 20),
+    ):  # fmt: skip
+        assert better.score(CAL) >= base.score(CAL)
+    assert 0 <= Evidence(-1, -1, 0, 0, 0).score(CAL) < 0.01
+
+
+# -- over a library -----------------------------------------------------------------------------
+
+
+def shelf_of(count: int = 30) -> Shelf:
+    """Strangers of 10 to 39 moments, and a copy of v05."""
+    videos = [film(f"v{i:02}", scene(i, 10 + i)) for i in range(count)]
+    videos.append(film("copy", noisy(scene(5, 15), 0.1)))
+    return Shelf(videos)
+
+
+def test_candidates_hold_the_copies_and_few_others() -> None:
+    shelf = shelf_of()
+    keys = {f.key for f in shelf.videos}
+    pairs = {frozenset((a.key, b.key)) for a, b in candidates(shelf, keys, ANY, CAL)}
+    assert frozenset(("v05", "copy")) in pairs
+    assert len(pairs) < 30
+
+
+def test_candidates_are_blind_to_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    from twinreel import compare as module
+
+    shelf = shelf_of()
+    keys = {f.key for f in shelf.videos}
+    loose = Calibration(candidate=0.3)
+
+    def found() -> set[frozenset[str]]:
+        return {frozenset((a.key, b.key)) for a, b in candidates(shelf, keys, ANY, loose)}
+
+    whole = found()
+    for rows in (1, 40, 130):
+        monkeypatch.setattr(module, "BLOCK_ROWS", rows)
+        assert found() == whole
+    assert len(whole) > 3
+
+
+def test_only_pairs_with_a_new_video_and_of_like_length() -> None:
+    shelf = shelf_of()
+    loose = Calibration(candidate=-1.0)
+    new = {"copy", "v20"}
+    pairs = [(a, b) for a, b in candidates(shelf, new, (3.0, 0.0), loose)]
+    assert pairs
+    for a, b in pairs:
+        assert new & {a.key, b.key}
+        assert length_alike(a.duration_s, b.duration_s, (3.0, 0.0))
+    wanted = {
+        frozenset((x.key, y.key))
+        for x in shelf.videos for y in shelf.videos
+        if x.key < y.key and new & {x.key, y.key}
+        and length_alike(x.duration_s, y.duration_s, (3.0, 0.0))
+    }  # fmt: skip
+    assert {frozenset((a.key, b.key)) for a, b in pairs} == wanted
+    assert len(pairs) == len(wanted)  # each once
+
+
+def test_videos_that_show_nothing_break_nothing() -> None:
+    rows = scene(1, 6)
+    dark = film("dark", rows, blank=tuple(range(6)))
+    shelf = Shelf([film("a", rows), dark, film("b", rows), film("z", rows[:0], 1.0)])
+    found = list(compare_all(shelf, {f.key for f in shelf.videos}, ANY, CAL))
+    assert [(m.a, m.b, m.relation) for m in found] == [("a", "b", "copy")]
+    assert list(compare_all(Shelf([]), set(), ANY, CAL)) == []

@@ -1,0 +1,83 @@
+"""Sampling is arithmetic: equalities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from twinreel.options import SampleOptions
+from twinreel.sample import grid_step, plan, sampling_id
+
+
+def uniform(moments: int) -> SampleOptions:
+    return SampleOptions(sampler="uniform", moments=moments)
+
+
+def test_uniform_is_a_grid_of_a_power_of_two() -> None:
+    p = plan(10.0, uniform(8))
+    assert p.times_s.tolist() == [0.0, 2.0, 4.0, 6.0, 8.0]
+    assert p.step_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("duration", "moments", "step"),
+    [(8.0, 8, 1.0), (8.01, 8, 2.0), (0.2, 32, 0.125), (4.0, 32, 0.125), (4.01, 32, 0.25),
+     (7200.0, 32, 256.0), (10800.0, 32, 512.0), (1.0, 1, 1.0)],
+)  # fmt: skip
+def test_steps(duration: float, moments: int, step: float) -> None:
+    assert grid_step(duration, moments) == step
+    times = plan(duration, uniform(moments)).times_s
+    assert len(times) <= moments
+    assert len(times) == np.ceil(duration / step)
+
+
+def test_unlike_lengths_share_moments() -> None:
+    """Two cuts of one film, 5 % apart in length, look at the same seconds."""
+    a = plan(95.0, uniform(32)).times_s
+    b = plan(100.0, uniform(32)).times_s
+    assert set(a) <= set(b)
+
+
+def test_the_cost_of_a_long_film_is_bounded() -> None:
+    assert len(plan(3 * 3600.0, uniform(32)).times_s) <= 32
+    assert len(plan(1e9, uniform(32)).times_s) <= 32
+
+
+@pytest.mark.parametrize("duration", [0.0, -1.0, 1e-9, 0.04])
+def test_what_is_very_short_has_one_moment(duration: float) -> None:
+    assert plan(duration, uniform(32)).times_s.tolist() == [0.0]
+
+
+def test_per_second() -> None:
+    p = plan(2.0, SampleOptions(sampler="fps", fps=2.5))
+    assert p.times_s == pytest.approx([0.0, 0.4, 0.8, 1.2, 1.6])
+    assert p.step_s == 0.4
+    assert len(plan(3600.0, SampleOptions(sampler="fps", fps=1.0)).times_s) == 3600
+
+
+def test_keyframes_asks_for_the_same_grid() -> None:
+    a = plan(77.0, SampleOptions(sampler="keyframes", moments=16))
+    assert a.times_s.tolist() == plan(77.0, uniform(16)).times_s.tolist()
+
+
+def test_the_sampling_id_tells_what_changes_the_rows_and_nothing_else() -> None:
+    ids = {
+        sampling_id(SampleOptions(), (160, 160)),
+        sampling_id(SampleOptions(), (224, 224)),
+        sampling_id(SampleOptions(moments=16), (160, 160)),
+        sampling_id(SampleOptions(sampler="keyframes"), (160, 160)),
+        sampling_id(SampleOptions(sampler="fps"), (160, 160)),
+        sampling_id(SampleOptions(sampler="fps", fps=2.0), (160, 160)),
+    }
+    assert len(ids) == 6
+    # A dial that the sampler does not read makes no difference.
+    assert sampling_id(SampleOptions(fps=3.0), (160, 160)) == sampling_id(
+        SampleOptions(), (160, 160)
+    )
+
+
+def test_bad_dials_are_refused() -> None:
+    with pytest.raises(ValueError, match="fps must be positive, got 0.0"):
+        SampleOptions(fps=0.0)
+    with pytest.raises(ValueError, match="moments must be at least 1, got 0"):
+        SampleOptions(moments=0)

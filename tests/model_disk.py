@@ -3,7 +3,8 @@
 Same methods as the real Disk, and the same manners: renames that never replace, hard links that
 share an inode, EXDEV between devices, ctime that moves when an inode is renamed or linked. The
 folder /alias shows /a again, as a bind mount, as a second mount of the same share (other device
-number), or as such a mount whose cache still believes in names that are gone.
+number), as such a mount whose cache still believes in names that are gone, or as a union file
+system does that numbers files by their path.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Any
 from twinreel.actions.disk import Disk, Look
 from twinreel.errors import ActionRefused, CannotRead
 
-ALIASES = ("none", "bind", "twice", "stale")
+ALIASES = ("none", "bind", "twice", "stale", "union")
 SHIFT = 100  # the device number of a second mount
+UNION = 1000  # the inode number in a union
 
 
 class Killed(BaseException):
@@ -41,7 +43,9 @@ class Store:
     def __init__(self, alias: str = "none") -> None:
         self.alias = alias
         self.inodes: dict[int, Inode] = {}
-        self.names: dict[str, tuple[str, Any]] = {}  # path -> ('file', inode), ('link', target), ...
+        self.names: dict[
+            str, tuple[str, Any]
+        ] = {}  # path -> ('file', inode), ('link', target), ...
         self.cached: dict[str, int] = {}  # what the second mount remembers
         self.clock = 10
         self.made = 0
@@ -118,9 +122,11 @@ class ModelDisk(Disk):
         kind, what = entry
         if kind == "file":
             node = store.inodes[what]
-            device = node.device + (SHIFT if shifted else 0)
+            union = store.alias == "union"
+            device = node.device + (SHIFT if shifted and not union else 0)
+            number = what + (UNION if shifted and union else 0)
             links = store.links(what)
-            return Look(kind, len(node.data), node.mtime_ns, node.ctime_ns, what, device, links)
+            return Look(kind, len(node.data), node.mtime_ns, node.ctime_ns, number, device, links)
         return Look(kind, 0, 1, 1, hash(name) % 10**6 + 10**6, what if kind == "dir" else 1)
 
     def look(self, path: str) -> Look | None:
@@ -168,7 +174,7 @@ class ModelDisk(Disk):
             if found.kind == "dir":
                 raise IsADirectoryError(errno.EISDIR, "a folder", path)
             if found.kind == "file":
-                return self.store.inodes[found.inode].data
+                return self.store.inodes[found.inode % UNION].data
             path = self.store.names[self._at(path)[0]][1]
         raise OSError(errno.ELOOP, "too many links", path)
 
@@ -303,7 +309,9 @@ class ModelDisk(Disk):
             self._new(path, "")
         text = data.decode()
         whole = self.late is None
-        self.store.inodes[self.store.names[path][1]].data += text if whole else text[: len(text) // 2]
+        self.store.inodes[self.store.names[path][1]].data += (
+            text if whole else text[: len(text) // 2]
+        )
         self.done()
 
     def sync_folder(self, folder: str) -> None:

@@ -125,11 +125,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/v1"))
     parser.add_argument("--to", type=Path, default=Path("src/twinreel/data"))
+    parser.add_argument("--settle", type=int, default=40, help="batches to measure statistics on")
     args = parser.parse_args()
     state = torch.load(args.run / "last.pt", map_location="cpu", weights_only=True)
     data = state["config"]["data"]
     pool = load_pool(None, args.run / "pool.npz", size=data["size"], drawn=data["drawn"])
-    figures = release(args.run / "last.pt", pool, args.to)
+    figures = release(args.run / "last.pt", pool, args.to, settle_steps=args.settle)
     text = json.dumps(figures, indent=2)
     (args.run / "release.json").write_text(text + "\n")
     print(text)

@@ -195,7 +195,8 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
             z = net(x).cpu()
             loss, parts = copy_loss(z, scene, other, memory, nested=nested,
                                     temperature=config["loss"]["temperature"],
-                                    spread=spread * min(1.0, share / config["loss"]["ramp"]))
+                                    spread=spread * min(1.0, share / config["loss"]["ramp"]),
+                                    use_memory=share >= config["loss"]["memory_from"])
             if not math.isfinite(loss.item()):
                 raise FloatingPointError(f"loss {loss.item()} at step {step}: lower the rate, "
                                          f"{last} holds the state before")

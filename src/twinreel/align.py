@@ -26,6 +26,7 @@ SLOWEST, FASTEST = 0.65, 1.55
 PEAKS = 3  # offsets tried per speed
 NEAR_BEST = 0.03  # a vote must be about the best of its row or column
 MOST_RUNS = 8
+ENOUGH = 0.95  # a line that gains this share of what any line could is taken at once
 SLACK = 0.12  # how far below the floor the moments just outside a run still belong to it
 LEAST_GAIN = 0.35  # similarity above the floor, summed over a run
 
@@ -76,26 +77,34 @@ def _best_run(
     sims: Floats, ta: Seconds, tb: Seconds, step: float, floor: float, whole: float
 ) -> Run | None:
     """The stretch of a line with the largest gain; at equal gain the plainer line."""
-    strong = sims > floor
-    if not strong.any():
+    best_of_row, best_of_column = sims.max(axis=1), sims.max(axis=0)
+    # No line can gain more than every moment with its best partner.
+    most = float(np.maximum(best_of_row - floor, 0).sum())
+    if most < LEAST_GAIN / 2:
         return None
-    peak = np.minimum(sims.max(axis=1)[:, None], sims.max(axis=0)[None, :])
-    at, to = np.nonzero(strong & (sims >= peak - NEAR_BEST))
-    weight = (sims[at, to] - floor) ** 2
-    lines: list[tuple[float, float]] = [(1.0, 0.0)]
-    if SLOWEST < whole < FASTEST:
-        lines.append((whole, 0.0))
-    for speed in SPEEDS:
-        lines += [(speed, o) for o in _peaks(tb[to] - speed * ta[at], weight, step)]
     best: Run | None = None
     rank: tuple[float, float, float] = (LEAST_GAIN / 2, 0.0, 0.0)
-    for speed, offset in dict.fromkeys(lines):
-        run = _along(sims, ta, tb, speed, offset, step, floor)
-        if run is None:
-            continue
-        mine = (round(run.gain, 2), -abs(math.log(speed)), -abs(offset))
-        if mine > rank:
-            best, rank = run, mine
+
+    def consider(lines: list[tuple[float, float]]) -> None:
+        nonlocal best, rank
+        for speed, offset in lines:
+            run = _along(sims, ta, tb, speed, offset, step, floor)
+            if run is None:
+                continue
+            mine = (round(run.gain, 2), -abs(math.log(speed)), -abs(offset))
+            if mine > rank:
+                best, rank = run, mine
+
+    # The plain explanations first; the vote over all speeds only where they leave much unexplained.
+    consider([(1.0, 0.0)] + ([(whole, 0.0)] if SLOWEST < whole < FASTEST and whole != 1.0 else []))
+    if rank[0] < ENOUGH * most:
+        peak = np.minimum(best_of_row[:, None], best_of_column[None, :])
+        at, to = np.nonzero((sims > floor) & (sims >= peak - NEAR_BEST))
+        weight = (sims[at, to] - floor) ** 2
+        for speed in SPEEDS:
+            consider([(speed, o) for o in _peaks(tb[to] - speed * ta[at], weight, step)])
+            if rank[0] >= ENOUGH * most:
+                break
     if best is None:
         return None
     return _refined(best, sims, ta, tb, step, floor)
@@ -105,17 +114,19 @@ def _peaks(offsets: Seconds, weight: Floats, step: float) -> list[float]:
     """The offsets with most votes, in seconds; neighbours within a step are one."""
     if not len(offsets):
         return []
-    bins = np.round((offsets - offsets.min()) / (step / 2)).astype(int)
+    low = offsets.min()
+    bins = ((offsets - low) / (step / 2) + 0.5).astype(np.int64)
     count = np.bincount(bins, weight)
+    place = np.bincount(bins, weight * (offsets - low))
     smooth = np.convolve(count, [0.5, 1.0, 0.5], mode="same") if len(count) > 2 else count
     out = []
     for _ in range(PEAKS):
         top = int(smooth.argmax())
         if smooth[top] <= 0:
             break
-        near = np.abs(bins - top) <= 1
-        if near.any():
-            out.append(float(np.average(offsets[near], weights=weight[near])))
+        near = slice(max(0, top - 1), top + 2)
+        if (mass := count[near].sum()) > 0:
+            out.append(float(low + place[near].sum() / mass))
         smooth[max(0, top - 2) : top + 3] = 0
     return out
 
@@ -132,17 +143,13 @@ def _along(
     """The best stretch of one line: the contiguous moments with the largest sum above the floor."""
     there = speed * ta + offset  # where a's moments should be in b
     reach = 0.55 * step * max(1.0, speed)
-    after = np.searchsorted(tb, there)
+    after = tb.searchsorted(there)
     rows = np.arange(len(ta))
-    near = np.full(len(ta), -1)
-    value = np.full(len(ta), -2.0, dtype=np.float32)
-    for column in (after - 1, after):
-        inside = (column >= 0) & (column < len(tb))
-        column = np.clip(column, 0, len(tb) - 1)
-        inside &= np.abs(tb[column] - there) <= reach
-        found = np.where(inside, sims[rows, column], np.float32(-2.0))
-        near = np.where(found > value, column, near)
-        value = np.maximum(found, value)
+    left, right = np.maximum(after - 1, 0), np.minimum(after, len(tb) - 1)
+    of_left = np.where(np.abs(tb[left] - there) <= reach, sims[rows, left], np.float32(-2.0))
+    of_right = np.where(np.abs(tb[right] - there) <= reach, sims[rows, right], np.float32(-2.0))
+    near = np.where(of_right > of_left, right, left)
+    value = np.maximum(of_left, of_right)
     used = np.nonzero(value > -2)[0]
     if not len(used):
         return None

@@ -23,18 +23,19 @@ Rect = tuple[float, float, float, float]  # left, top, right, bottom; fractions 
 Strip = Sequence[tuple[float, Pixels]]  # seconds, uint8 (160, 160, 3)
 WHOLE: Rect = (0.0, 0.0, 1.0, 1.0)
 
-PAIRS = 8  # moments that are looked at
-APART_S = 0.1  # two pictures further apart in time may differ by movement
+PAIRS = 6  # moments that are looked at
+APART_S = 0.05  # two pictures further apart in time may differ by movement
 _COARSE, _FINE = 40, 80  # side of the pictures that are laid on each other
-_SIZES = tuple(float(s) for s in np.geomspace(1.0, 0.42, 14))  # sides of a crop that are tried
-MIRRORED_BY = 0.03  # the mirror image must fit this much better
+_SIZES = tuple(float(s) for s in np.geomspace(1.0, 0.42, 10))  # sides of a crop that are tried
 SAME = 0.995  # correlation above which nothing was moved
-FITS = 0.90  # correlation below which nothing is said
-BETTER = 0.02  # a crop must explain this much more than no crop
+FITS = 0.90  # correlation below which nothing is said about crops
+HALF_FITS = 0.60  # and nothing at all, unless the misfit is all in one place
+BETTER = 0.3  # a crop must explain this share of the misfit
 LEAST_CUT = 0.04  # share of the picture's area that is worth a word
 # An overlay: grey levels of lasting difference, times the usual difference, share of the area.
-_STANDS_OUT, _TIMES_USUAL = 18.0, 5.0
-_LEAST_OVERLAY, _MOST_OVERLAY = 0.002, 0.35
+_STANDS_OUT, _TIMES_USUAL = 14.0, 5.0
+_LEAST_OVERLAY, _MOST_OVERLAY = 0.0015, 0.35
+_RIM = 5  # outermost pixels, where cut borders leave traces
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,9 @@ def at_same_moments(
     return np.stack([f[1] for f in found]), np.stack([f[2] for f in found])
 
 
+MIRRORED_BY = 0.03  # the mirror image must fit this much better
+
+
 def is_mirrored(a: Pixels, b: Pixels) -> bool:
     """Whether b's pictures, uint8 (n, h, w, 3), are rather mirror images of a's.
 
@@ -116,7 +120,7 @@ def is_mirrored(a: Pixels, b: Pixels) -> bool:
         float(np.mean([np.corrcoef(x, y)[0, 1] for x, y in zip(grey_a, g, strict=True)]))
         for g in (grey_b.reshape(len(b), -1), turned)
     )
-    return other > plain + MIRRORED_BY
+    return bool(other > plain + MIRRORED_BY)
 
 
 def compare_pictures(a: Pixels, b: Pixels) -> Difference | None:
@@ -126,50 +130,50 @@ def compare_pictures(a: Pixels, b: Pixels) -> Difference | None:
     """
     if not len(a):
         return None
-    # A single moment that fits by chance proves little: every pair votes, the median counts.
     grey_a, grey_b = _shrunk(a, _FINE), _shrunk(b, _FINE)
     plain = _fit(grey_a, grey_b, WHOLE)
     seen, shown, fit = WHOLE, WHOLE, plain
     if plain < SAME:
         inside, fit_in = find_crop(grey_a, grey_b)
-        outside, fit_out = find_crop(grey_b, grey_a)
-        if max(fit_in, fit_out) > plain + BETTER * (1 - FITS) / (1 - min(plain, FITS)):
+        outside, fit_out = find_crop(grey_b, grey_a) if fit_in < 0.98 else (WHOLE, 0.0)
+        if max(fit_in, fit_out) > max(FITS, plain + BETTER * (1 - plain)):
             if fit_in >= fit_out:
                 seen, fit = inside, fit_in
             else:
                 shown, fit = outside, fit_out
-    if fit < FITS:
-        # An overlay spoils the fit of the whole: it may still fit beside it.
+    if fit < HALF_FITS:
         return None
-    view_a = _view(a.astype(np.float32), seen, a.shape[1])
-    view_b = _view(b.astype(np.float32), shown, b.shape[1])
-    return Difference(seen, shown, find_overlay(view_a, view_b), fit)
+    side = a.shape[1]
+    overlay = find_overlay(_view(_grey(a), seen, side), _view(_grey(b), shown, side))
+    if fit < FITS and not overlay:
+        return None
+    return Difference(seen, shown, overlay, fit)
+
+
+def _grey(pictures: Pixels) -> Floats:
+    """uint8 (n, h, w, 3) -> float32 (n, h, w)."""
+    out: Floats = pictures.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return out
 
 
 def _shrunk(pictures: Pixels, side: int) -> Floats:
     """Grey (n, side, side) by block means, float32."""
     n, h, w = pictures.shape[:3]
-    grey = pictures.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    grey = _grey(pictures)
     if h % side or w % side:
-        return _view(grey[..., None], WHOLE, side)[..., 0]
+        return _view(grey, WHOLE, side)
     out: Floats = grey.reshape(n, side, h // side, side, w // side).mean(axis=(2, 4))
     return out
 
 
 def _view(pictures: Floats, part: Rect, side: int) -> Floats:
-    """The `part` of pictures (n, h, w, c) at (n, side, side, c), bilinear."""
-    h, w = pictures.shape[1:3]
+    """The `part` of pictures (n, h, w) at (n, side, side), bilinear."""
+    h, w = pictures.shape[1:]
     if part == WHOLE and h == w == side:
         return pictures
     y = (part[1] + (np.arange(side) + 0.5) / side * (part[3] - part[1])) * h - 0.5
     x = (part[0] + (np.arange(side) + 0.5) / side * (part[2] - part[0])) * w - 0.5
-    y0 = np.clip(np.floor(y).astype(int), 0, h - 2)
-    x0 = np.clip(np.floor(x).astype(int), 0, w - 2)
-    fy = np.clip(y - y0, 0, 1).astype(np.float32)[None, :, None, None]
-    fx = np.clip(x - x0, 0, 1).astype(np.float32)[None, None, :, None]
-    rows = pictures[:, y0] * (1 - fy) + pictures[:, y0 + 1] * fy
-    out: Floats = rows[:, :, x0] * (1 - fx) + rows[:, :, x0 + 1] * fx
-    return out
+    return _between(_between(pictures, y, 1), x, 2)
 
 
 def _normal(pictures: Floats) -> Floats:
@@ -182,7 +186,7 @@ def _normal(pictures: Floats) -> Floats:
 
 def _fit(a: Floats, b: Floats, part: Rect) -> float:
     """Median correlation of the `part` of a with b, grey (n, side, side)."""
-    view = _view(a[..., None], part, b.shape[1])[..., 0]
+    view = _view(a, part, b.shape[1])
     return float(np.median((_normal(view) * _normal(b)).sum(axis=(1, 2))))
 
 
@@ -196,62 +200,65 @@ def find_crop(whole: Floats, part: Floats) -> tuple[Rect, float]:
         the rectangle in `whole`, and the median correlation there.
     """
     step = whole.shape[1] // _COARSE
-    chosen = np.linspace(0, len(whole) - 1, min(4, len(whole))).round().astype(int)
+    # Three moments find the place, more of them only measure it.
+    chosen = np.linspace(0, len(whole) - 1, min(3, len(whole))).round().astype(int)
     coarse = whole[chosen].reshape(len(chosen), _COARSE, step, _COARSE, step).mean(axis=(2, 4))
     coarse -= coarse.mean(axis=(1, 2), keepdims=True)
-    room = (2 * _COARSE, 2 * _COARSE)
-    spectrum = fft.rfft2(coarse, room)
-    squares = fft.rfft2(coarse**2, room)
-    small = part[chosen][..., None]
+    spectrum = np.conj(fft.rfft2(coarse))
+    sums, squares = _integral(coarse), _integral(coarse**2)
+    small = _integral(part[chosen])
     best, place = -1.0, WHOLE
-    for high in _SIZES:
-        for wide in _SIZES:
-            h, w = round(high * _COARSE), round(wide * _COARSE)
-            template = np.zeros((len(chosen), h, w), np.float32)
-            template[:] = _resized(small, h, w)
-            template = _normal(template)
-            ones = np.conj(fft.rfft2(np.ones((h, w), np.float32), room))
-            hits = fft.irfft2(spectrum * np.conj(fft.rfft2(template, room)), room)
-            total = fft.irfft2(spectrum * ones, room)
-            energy = fft.irfft2(squares * ones, room) - total**2 / (h * w)
+    for h in dict.fromkeys(round(s * _COARSE) for s in _SIZES):
+        for w in dict.fromkeys(round(s * _COARSE) for s in _SIZES):
+            template = np.zeros_like(coarse)
+            template[:, :h, :w] = _normal(_resized(small, h, w))
+            # The picture is periodic to the FFT, but a place inside it never wraps.
+            hits = fft.irfft2(np.conj(fft.rfft2(template) * spectrum), (_COARSE, _COARSE))
             inside = (slice(None), slice(0, _COARSE - h + 1), slice(0, _COARSE - w + 1))
-            score = hits[inside] / np.sqrt(np.maximum(energy[inside], 1.0))
-            agreed = np.median(score, axis=0)
-            top, left = np.unravel_index(int(agreed.argmax()), agreed.shape)
-            if agreed[top, left] > best:
-                best = float(agreed[top, left])
-                place = (
-                    float(left) / _COARSE,
-                    float(top) / _COARSE,
-                    float(left + w) / _COARSE,
-                    float(top + h) / _COARSE,
-                )
-    return _refined(whole, part, place)
+            energy = _boxes(squares, h, w) - _boxes(sums, h, w) ** 2 / (h * w)
+            score = np.median(hits[inside] / np.sqrt(np.maximum(energy, 1.0)), axis=0)
+            top, left = np.unravel_index(int(score.argmax()), score.shape)
+            if score[top, left] > best:
+                best = float(score[top, left])
+                at = (float(left), float(top), float(left + w), float(top + h))
+                place = (at[0] / _COARSE, at[1] / _COARSE, at[2] / _COARSE, at[3] / _COARSE)
+    place = _refined(whole[chosen], part[chosen], place)
+    return place, _fit(whole, part, place)
 
 
-def _resized(pictures: Floats, h: int, w: int) -> Floats:
-    """(n, s, s, 1) -> (n, h, w) by area: mean of what falls into each cell."""
-    n, s = pictures.shape[:2]
-    ys = np.linspace(0, s, h + 1)
-    xs = np.linspace(0, s, w + 1)
-    total = np.zeros((n, s + 1, s + 1), np.float32)
-    total[:, 1:, 1:] = pictures[..., 0].cumsum(axis=1).cumsum(axis=2)
-    # The integral between whole pixels is bilinear in its corners.
-    grid = _between(_between(total, ys, 1), xs, 2)
-    cells = np.diff(np.diff(grid, axis=1), axis=2)
+def _integral(pictures: Floats) -> Floats:
+    """Sums over everything above and left: (n, h, w) -> (n, h + 1, w + 1)."""
+    out = np.zeros((len(pictures), pictures.shape[1] + 1, pictures.shape[2] + 1), np.float32)
+    out[:, 1:, 1:] = pictures.cumsum(axis=1).cumsum(axis=2)
+    return out
+
+
+def _boxes(integral: Floats, h: int, w: int) -> Floats:
+    """Sums over every box of h x w pixels."""
+    tall = integral[:, h:] - integral[:, :-h]
+    out: Floats = tall[:, :, w:] - tall[:, :, :-w]
+    return out
+
+
+def _resized(integral: Floats, h: int, w: int) -> Floats:
+    """Pictures given by their integral at (n, h, w), by area."""
+    s = integral.shape[1] - 1
+    ys, xs = np.linspace(0, s, h + 1), np.linspace(0, s, w + 1)
+    cells = np.diff(np.diff(_between(_between(integral, ys, 1), xs, 2), axis=1), axis=2)
     out: Floats = cells * np.float32(h * w / (s * s))
     return out
 
 
 def _between(values: Floats, at: npt.NDArray[np.float64], axis: int) -> Floats:
-    low = np.minimum(at.astype(int), values.shape[axis] - 2)
-    share = (at - low).astype(np.float32)
+    """Values at fractional places along an axis of (n, h, w), linear; held at the ends."""
+    low = np.clip(np.floor(at).astype(int), 0, values.shape[axis] - 2)
+    share = np.clip(at - low, 0, 1).astype(np.float32)
     share = share[None, :, None] if axis == 1 else share[None, None, :]
     out: Floats = values.take(low, axis) * (1 - share) + values.take(low + 1, axis) * share
     return out
 
 
-def _refined(whole: Floats, part: Floats, place: Rect) -> tuple[Rect, float]:
+def _refined(whole: Floats, part: Floats, place: Rect) -> Rect:
     """Move the four sides one at a time as long as the fit grows."""
     best, score = place, _fit(whole, part, place)
     for step in (0.02, 0.01, 0.005):
@@ -267,68 +274,113 @@ def _refined(whole: Floats, part: Floats, place: Rect) -> tuple[Rect, float]:
                     rect: Rect = (tried[0], tried[1], tried[2], tried[3])
                     if rect != best and (fit := _fit(whole, part, rect)) > score + 1e-5:
                         best, score, grew = rect, fit, True
-    return best, score
+    return best
 
 
 def find_overlay(a: Floats, b: Floats) -> str:
     """Which of two aligned rows of pictures carries a logo, banner or caption: '', a, b, either.
 
-    Where the same compact place differs in most moments, the one that changes less there over
-    time carries it; in a static shot, the one with more edges there.
+    An overlay is a compact place that differs in most moments, by far more than the rest does.
+    Who carries it shows in three ways, which are weighed together: it changes less over time
+    there, it has lines there that the other has nothing like (letters), and stronger edges.
 
     Args:
-        a, b: float32 (n, h, w, 3), the same moments; at least three.
+        a, b: grey float32 (n, h, w), the same moments; at least three.
     """
     if len(a) < 3:
         return ""
-    lasting = np.quantile(_residue(a, b), 0.4, axis=0)  # there in 60 % of the moments
-    usual = float(np.median(lasting))
-    raw = lasting > max(_STANDS_OUT, _TIMES_USUAL * usual)
-    labels, count = ndimage.label(ndimage.binary_closing(raw, iterations=3) | raw)
+    (matched, error), (other, back) = _toned(a, b), _toned(b, a)
+    if back < error:  # a clipped or flattened picture is made from a full one, not the reverse
+        swap = {"a": "b", "b": "a"}
+        found = _carrier(other, a)
+        return swap.get(found, found)
+    return _carrier(matched, b)
+
+
+def _carrier(matched: Floats, b: Floats) -> str:
+    """`find_overlay` of pictures in the same tones; a is the first."""
+    # Cheap first: nothing lasting at half the size is nothing at all.
+    half = np.abs(_halved(matched) - _halved(b))[:, _RIM // 2 : -_RIM // 2, _RIM // 2 : -_RIM // 2]
+    if np.quantile(half, 0.4, axis=0).max() < _STANDS_OUT / 2:
+        return ""
+    extra_a, extra_b = _beyond(matched, b), _beyond(b, matched)  # what one has, the other lacks
+    both = np.maximum(extra_a, extra_b)
+    both[:, :_RIM], both[:, -_RIM:] = 0, 0
+    both[:, :, :_RIM], both[:, :, -_RIM:] = 0, 0
+    lasting = np.quantile(both, 0.4, axis=0)  # there in 60 % of the moments
+    usual = float(both[:, _RIM:-_RIM, _RIM:-_RIM].mean())
+    strong = lasting > max(_STANDS_OUT, _TIMES_USUAL * min(usual, 6.0))
+    labels, count = ndimage.label(ndimage.binary_closing(strong, iterations=4) | strong)
     if not count:
         return ""
     sizes = ndimage.sum_labels(np.ones_like(lasting), labels, range(1, count + 1)) / lasting.size
     place = np.isin(labels, 1 + np.nonzero(sizes >= _LEAST_OVERLAY)[0])
-    if not place.any() or place.mean() > _MOST_OVERLAY:
-        return ""
+    strong &= place
     # Spread over everything it is a graded or noisy copy, not a thing laid over.
-    if lasting[~place].mean() * 3 > lasting[place].mean():
+    if not strong.any() or place.mean() > _MOST_OVERLAY:
         return ""
-    changes = [_change(p, place) for p in (a, b)]
-    if min(changes) > 0 and max(changes) > 4:
-        ratio = changes[1] / changes[0]
-        if not 0.75 < ratio < 1.33:
-            return "b" if ratio < 1 else "a"
-    edges = [_edges(p, place) for p in (a, b)]
-    ratio = (edges[1] + 1) / (edges[0] + 1)
-    if not 0.6 < ratio < 1.6:
-        return "b" if ratio > 1 else "a"
-    return "either"
+    if both[:, ~place].mean() * 4 > both[:, place].mean():
+        return ""
+    shown = both[:, strong].mean(axis=1)
+    there = shown >= shown.max() / 2
+    votes = [
+        _log_ratio(extra_b[there][:, strong].mean(), extra_a[there][:, strong].mean(), 1.0),
+        _log_ratio(_edges(b[there], place), _edges(matched[there], place), 1.0) / 2,
+    ]
+    changes = [float(np.median(p[there].std(axis=0)[strong])) for p in (matched, b)]
+    if there.sum() > 2 and max(changes) > 4:  # in a static shot nothing changes anyway
+        votes.append(_log_ratio(changes[0], changes[1], 1.0))
+    vote = sum(votes)
+    if abs(vote) < 0.35:
+        return "either"
+    return "b" if vote > 0 else "a"
 
 
-def _residue(a: Floats, b: Floats) -> Floats:
-    """|a - b| after matching brightness and contrast per picture and channel: (n, h, w)."""
-    out = np.zeros(a.shape[:3], np.float32)
-    for n in range(len(a)):
-        for channel in range(3):
-            x, y = a[n, ..., channel].ravel(), b[n, ..., channel].ravel()
-            keep = np.ones(x.shape, bool)
-            error = np.abs(x - y)
-            for _ in range(3):
-                spread = float(x[keep].var())
-                gain = float(np.cov(x[keep], y[keep])[0, 1]) / spread if spread > 1 else 1.0
-                error = np.abs(y - (y[keep].mean() + gain * (x - x[keep].mean())))
-                keep = error <= np.quantile(error, 0.7)
-            out[n] = np.maximum(out[n], error.reshape(a.shape[1:3]))
+def _log_ratio(x: float, y: float, spare: float) -> float:
+    return float(np.clip(np.log((x + spare) / (y + spare)), -1, 1))
+
+
+def _halved(pictures: Floats) -> Floats:
+    n, h, w = pictures.shape
+    even = pictures[:, : h - h % 2, : w - w % 2]
+    out: Floats = even.reshape(n, h // 2, 2, w // 2, 2).mean(axis=(2, 4))
     return out
 
 
-def _change(pictures: Floats, place: npt.NDArray[np.bool_]) -> float:
-    """How much the pictures change over time at a place, in grey levels."""
-    return float(np.median(pictures.mean(axis=3).std(axis=0)[place]))
+def _toned(a: Floats, b: Floats) -> tuple[Floats, float]:
+    """a in the tones of b (brightness, contrast, gamma, clipping), and how far off it still is.
+
+    Every level of grey in a becomes the median of what b shows in its place, picture by picture.
+    """
+    out = np.empty_like(a)
+    left = []
+    for n in range(len(a)):
+        x, y = a[n, 1::2, 1::2].ravel(), b[n, 1::2, 1::2].ravel()
+        order = x.argsort()
+        # Bins of as many pixels each, so that none is empty.
+        bins = np.array_split(order, 24)
+        at = np.array([x[i].mean() for i in bins])
+        to = np.array([np.median(y[i]) for i in bins])
+        # Beyond the outermost bins go on as steep as before them; 0 where a picture is clipped.
+        ends = np.array([a[n].min() - 1, a[n].max() + 1])
+        steep = [(to[i] - to[j]) / max(at[i] - at[j], 1.0) for i, j in ((4, 0), (-1, -5))]
+        rest = [to[0] + steep[0] * (ends[0] - at[0]), to[-1] + steep[1] * (ends[1] - at[-1])]
+        at, to = np.r_[ends[0], at, ends[1]], np.r_[rest[0], to, rest[1]]
+        out[n] = np.interp(a[n], at, to)
+        left.append(float(np.median(np.abs(np.interp(x, at, to) - y))) / (float(y.std()) + 1))
+    return out, float(np.mean(left))
+
+
+def _beyond(values: Floats, around: Floats) -> Floats:
+    """How far `values` lie outside what `around` has within two pixels; edges may be that far off."""
+    size = (1, 5, 5)
+    low = ndimage.minimum_filter(around, size)
+    high = ndimage.maximum_filter(around, size)
+    out: Floats = np.maximum(np.maximum(values - high, low - values), 0)
+    return out
 
 
 def _edges(pictures: Floats, place: npt.NDArray[np.bool_]) -> float:
-    """How strong the edges at a place are, in grey levels per pixel."""
-    steady = np.median(pictures.mean(axis=3), axis=0)
+    """How strong the lasting edges at a place are, in grey levels per pixel."""
+    steady = np.median(pictures, axis=0)
     return float(np.hypot(*np.gradient(steady))[place].mean())

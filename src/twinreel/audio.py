@@ -59,7 +59,7 @@ LEAST_S = 3.0  # seconds with structure below which nothing is said
 LEAST_BITS = 0.06  # share of a block's bits that must be sure for it to count
 SPECTRUM_DB = 8.0  # steady sounds whose spectra differ so much are different
 PATIENCE_S = 10.0  # pictures that may pass after a window's end while its sound is awaited
-_ABSOLUTE = 1e-8  # -80 dB of full scale
+_ABSOLUTE = 1e-10  # -100 dB of full scale
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,9 @@ class Sound:
 
     @property
     def look(self) -> bool:
-        """Whether to ask a person: the sounds differ, or only one of the files has any."""
-        return self.verdict == "different" or self.silent in ("a", "b")
+        """Whether to ask a person: the sounds differ in part or all, or one file has none."""
+        partly = self.verdict == "unknown" and self.heard_s > 0
+        return partly or self.verdict == "different" or self.silent in ("a", "b")
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,8 @@ def _bands(pitch: float) -> Doubles:
     """(FFT // 2 + 1, BANDS): which share of each bin belongs to which band."""
     edges = np.geomspace(LOW_HZ, HIGH_HZ, BANDS + 1) * pitch * FFT / RATE  # in bins
     bins = np.arange(FFT // 2 + 1)[:, None]
-    return np.clip(np.minimum(bins + 0.5, edges[1:]) - np.maximum(bins - 0.5, edges[:-1]), 0, 1)
+    shares = np.minimum(bins + 0.5, edges[1:]) - np.maximum(bins - 0.5, edges[:-1])
+    return np.asarray(np.clip(shares, 0.0, 1.0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -340,10 +342,8 @@ class _Pair:
 
 def _diagonals(matrix: Floats, room: int) -> Doubles:
     """(n, n + 2 room) -> (n, 2 room + 1): what lies 0, 1, ... to the right of the diagonal."""
-    n = len(matrix)
-    return matrix[np.arange(n)[:, None], np.arange(n)[:, None] + np.arange(2 * room + 1)].astype(
-        np.float64
-    )
+    rows = np.arange(len(matrix))[:, None]
+    return np.asarray(matrix[rows, rows + np.arange(2 * room + 1)], np.float64)
 
 
 def _judge(pairs: Sequence[_Pair], tracks: tuple[int, int]) -> Sound:
@@ -391,7 +391,8 @@ def _steady(pairs: Sequence[_Pair], tracks: tuple[int, int]) -> Sound:
     apart = []
     for pair in pairs:
         prints = [pair.prints(pitch) for pitch in PITCHES]
-        if not any(f.silent for f in prints[0]):
+        # Near silence, spectra are the encoders' noise.
+        if all(f.level_db.max() > LOUD_DB for f in prints[0]):
             gaps = [x.spectrum_db - y.spectrum_db for x, y in prints]
             apart.append(min(float(np.sqrt(np.mean(gap**2))) for gap in gaps))
     if apart and min(apart) > SPECTRUM_DB:
@@ -422,6 +423,8 @@ def listen(
             reader = _Ear(container, video_stream(container, path), path, beat)
             for (start_s, _), wave in zip(places, waves, strict=True):
                 reader.fill(wave, start_s)
+            if reader.bad and not reader.good:
+                raise DecodeFailed(path, f"all {reader.bad} audio packets read are undecodable")
     return waves, tracks
 
 
@@ -437,7 +440,8 @@ class _Ear:
         base = rational(picture.time_base)
         begin = picture.start_time
         self._zero_s = float(begin * base) if begin is not None and base else 0.0
-        self._lead_s = 0.5  # encoders need some packets before they sound right
+        self._lead_s = 0.5  # decoders need some packets before they sound right
+        self.good = self.bad = 0  # packets
 
     def fill(self, wave: Floats, start_s: float) -> None:
         """Write what is heard from `start_s` on into `wave`; what is not there stays as it is."""
@@ -452,24 +456,24 @@ class _Ear:
                     if at_s > start_s and aim > 0:
                         break  # landed too late
                 _place(wave, sound, round((at_s - start_s) * RATE))
-            if first_s is not None and (first_s <= start_s or aim == 0):
-                return
-            if aim == 0:
+            landed = first_s is not None and first_s <= start_s
+            over = first_s is None and self._lead_s > PATIENCE_S  # the track ended long before
+            if landed or over or aim == 0:
                 return
             self._lead_s = 4 * self._lead_s + 1.0
 
     def _seek(self, at_s: float) -> None:
         """To `at_s` after the first picture, or a little before; 0 is the very beginning."""
+        base = rational(self._track.time_base)
         try:
-            if at_s > 0:
-                base = rational(self._track.time_base)
-                stamp = int((at_s + self._zero_s) / base) if base else 0
+            if at_s > 0 and base:
+                stamp = int((at_s + self._zero_s) / base)
                 self._container.seek(stamp, stream=self._track, backward=True)
             else:
                 # Sound may begin before the picture.
                 self._container.seek(-(2**40), backward=True)
-        except av.error.FFmpegError:
-            self._container.seek(0, backward=True)
+        except av.error.FFmpegError as error:
+            raise DecodeFailed(self._path, f"no way to {at_s:.1f} s: {error.strerror}") from None
 
     def _runs(self, end_s: float) -> Iterator[tuple[float, Floats]]:
         """(time, samples at 8 kHz): unbroken stretches from where the container stands."""
@@ -520,7 +524,9 @@ class _Ear:
             try:
                 frames = packet.decode()
             except (av.error.FFmpegError, ValueError):
+                self.bad += 1
                 continue
+            self.good += bool(frames)
             yield from frames
             if at_s > end_s:
                 return

@@ -151,6 +151,14 @@ class Claims:
             for generation in range(claim.generation + 1):
                 claim.path.with_name(f"{stem}-{generation}").unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Remove claims of owners that died after their work was done, and those owners' cards."""
+        with _disk(self.folder):
+            for path in self.folder.iterdir():
+                own = path.name.startswith(".") and path.name.endswith(self.owner)
+                if not own and self._stale(path):
+                    path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Give everything back."""
         self._stop.set()

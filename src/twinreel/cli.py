@@ -134,6 +134,8 @@ def dups(paths: tuple[str, ...], config: str | None, **flags: Any) -> None:
         raise click.UsageError("no path given: name folders or files, e.g. twinreel dups ~/Videos")
     out = options.output
     target = _target(out)
+    if options.decode.nice and hasattr(os, "nice"):
+        os.nice(options.decode.nice)
     stdin = (line.rstrip("\n") for line in _stdin_lines()) if "-" in named else ()
     report = find_duplicates(
         list(named), options, progress=Progress(not out.quiet and not out.json), stdin=stdin

@@ -100,3 +100,35 @@ def info_command(library: str) -> None:
     with Library.open(library or None) as kept:
         for name, count in kept.sizes().items():
             click.echo(f"{name:<10} {count}")
+
+
+@library_command.command("unmatch")
+@click.argument("a")
+@click.argument("b")
+@click.option("--library", default="", help="Library file.")
+@click.option("--undo", is_flag=True, help="Let the two match again.")
+def unmatch_command(a: str, b: str, library: str, undo: bool) -> None:
+    """Say that videos A and B do not show the same; kept by content, so renames do not matter."""
+    from twinreel import exact
+    from twinreel.store import Library
+
+    pair = " ".join(sorted((exact.content_key(a), exact.content_key(b))))
+    with Library.open(library or None) as kept:
+        if undo:
+            found = kept.forget("unmatched", pair)
+            click.echo("they may match again" if found else "they were not told apart before")
+        else:
+            kept.remember("unmatched", pair, [a, b])
+            click.echo("kept: these two are never matched again (--undo takes it back)")
+
+
+@library_command.command("unmatched")
+@click.option("--library", default="", help="Library file.")
+def unmatched_command(library: str) -> None:
+    """List the pairs that were told apart."""
+    from twinreel.report import printable
+    from twinreel.store import Library
+
+    with Library.open(library or None) as kept:
+        for a, b in kept.recall_all("unmatched").values():
+            click.echo(f"{printable(a)}  !=  {printable(b)}")

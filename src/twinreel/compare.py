@@ -21,10 +21,12 @@ import numpy.typing as npt
 from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 4  # part of every context: pairs scored by other rules are never mixed
+VERSION = 5  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
-BLOCK_ROWS = 60_000  # moments compared at a time; bounds memory
+BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
+QUERY_ROWS = 1024  # moments of one video that are asked for in a library-wide search
+PAIR_CELLS = 4_000_000  # similarities of one pair; longer pairs are aligned on a coarser grid
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,15 @@ def candidates(
 ) -> Iterator[tuple[Features, Features]]:
     """Pairs worth aligning: of like length, at least one of `new`, best moments alike.
 
-    A pair's best moments: the mean over the better quarter (at least 3) of each row's best match.
+    A pair's best moments: the mean over the best quarter (at least 3, at most 8: a short clip in
+    a long video has no more) of each row's best match. Very long videos ask with every k-th moment.
     """
     for i, video in enumerate(shelf.videos):
         query = shelf.vectors[shelf.starts[i] : shelf.starts[i + 1]]
+        query = query[:: -(-len(query) // QUERY_ROWS) or 1]
         if not len(query):
             continue
+        block = BLOCK_CELLS // len(query)
         # Later in the order means longer: each pair is met once, from its shorter video.
         longest = _longest(video.duration_s, tolerance)
         stop = int(np.searchsorted(shelf.durations, longest, side="right"))
@@ -128,7 +133,7 @@ def candidates(
         j = i + 1
         while j < stop:
             last = j
-            while last < stop and shelf.starts[last + 1] - shelf.starts[j] <= BLOCK_ROWS:
+            while last < stop and shelf.starts[last + 1] - shelf.starts[j] <= block:
                 last += 1
             last = max(last, j + 1)
             others = [k for k in range(j, last) if shelf.starts[k + 1] > shelf.starts[k]]
@@ -155,7 +160,7 @@ def _alike(
     starts = shelf.starts[first : last + 1] - lo
     filled = np.nonzero(np.diff(shelf.starts[first : last + 2]) > 0)[0]
     best = np.maximum.reduceat(sims, starts[filled], axis=1)  # (rows of query, videos)
-    k = max(min(3, len(query)), len(query) // 4)
+    k = min(len(query), max(3, min(8, len(query) // 4)))
     top = np.partition(best, len(query) - k, axis=0)[len(query) - k :].mean(axis=0)
     wanted = set(others)
     for place, score in zip(filled + first, top, strict=True):
@@ -211,7 +216,8 @@ def compare(a: Features, b: Features, calibration: Calibration) -> Match | None:
 
 def evidence(a: Features, b: Features, calibration: Calibration) -> Evidence | None:
     """What speaks for two videos sharing content; None when nothing can be laid together."""
-    found = _explain(*sorted((a, b), key=lambda f: f.key), calibration)
+    first, second = (a, b) if a.key <= b.key else (b, a)
+    found = _explain(first, second, calibration)
     return None if found is None else found[1]
 
 
@@ -222,8 +228,10 @@ def _explain(
     rows_a, rows_b = np.nonzero(~a.blank)[0], np.nonzero(~b.blank)[0]
     if not len(rows_a) or not len(rows_b):
         return None
+    coarser = math.ceil(math.sqrt(max(1.0, len(rows_a) * len(rows_b) / PAIR_CELLS)))
+    rows_a, rows_b = rows_a[::coarser], rows_b[::coarser]
     sims = a.vectors[rows_a] @ b.vectors[rows_b].T
-    step = max(_step(a), _step(b))
+    step = max(_step(a), _step(b)) * coarser
     whole = b.duration_s / a.duration_s if a.duration_s > 0 else 1.0
     runs = align(sims, a.times_s[rows_a], b.times_s[rows_b], step, calibration.floor, whole)
     if not runs:

@@ -82,7 +82,8 @@ def look(task: LookTask, beat: Beat = lambda: None) -> Iterator[Chunk | Looked]:
     with opened(task.path) as container:
         stream = video_stream(container, task.path)
         info = describe(container, stream)
-        moments = plan(info.duration_s or _long_enough(task.sample), task.sample)
+        length_s = info.duration_s or measure(task.path, beat)
+        moments = plan(length_s, task.sample)
         shrink = picture.Shrinker(task.size)
         chosen = _spread(len(moments.times_s), 3)
         held: list[Pixels] = []
@@ -131,9 +132,7 @@ def look(task: LookTask, beat: Beat = lambda: None) -> Iterator[Chunk | Looked]:
             share = f"{tally.bad} of {tally.packets} packets are undecodable"
             raise DecodeFailed(task.path, f"{share} (limit {task.bad_packets:.0%})")
         rotation = -tally.rotation % 360
-        info = describe(container, stream, rotation)
-        if not info.duration_s:
-            info = replace(info, duration_s=tally.last_s)
+        info = replace(describe(container, stream, rotation), duration_s=length_s)
         yield Looked(
             info,
             moments.step_s,
@@ -146,9 +145,29 @@ def look(task: LookTask, beat: Beat = lambda: None) -> Iterator[Chunk | Looked]:
         )
 
 
-def _long_enough(options: SampleOptions) -> float:
-    """Seconds to plan for when the header knows no duration: what the dials can reach."""
-    return options.moments / 4 if options.sampler != "fps" else 24 * 3600.0
+def measure(path: str, beat: Beat = lambda: None) -> float:
+    """Seconds of a video whose header does not tell, from its packets; nothing is decoded.
+
+    Recordings of browsers and cut-off streams are such; without timestamps packets are counted.
+    """
+    with opened(path) as container:
+        stream = video_stream(container, path)
+        clock = Clock(stream)
+        first = last = None
+        count = 0
+        try:
+            for packet in container.demux(stream):
+                beat()
+                count += packet.size > 0
+                if packet.pts is not None and clock.base is not None:
+                    at = float(packet.pts * clock.base)
+                    first = at if first is None else min(first, at)
+                    last = at if last is None else max(last, at)
+        except av.error.FFmpegError:
+            pass  # up to here it can be read; decoding will say what is wrong
+    if first is None or last is None:
+        return count * clock.frame_s
+    return last - first + clock.frame_s
 
 
 def _spread(n: int, k: int) -> set[int]:

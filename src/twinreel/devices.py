@@ -8,8 +8,10 @@ its own process with it.
 
 from __future__ import annotations
 
+import glob
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from typing import Any
 from twinreel.extract import extract
 from twinreel.extract_options import ExtractOptions
 from twinreel.extract_status import Summary
+from twinreel.forward import yield_cores
 from twinreel.manifest import Job
 from twinreel.whole import Meta
 
@@ -33,10 +36,17 @@ def chosen(options: ExtractOptions) -> list[str]:
         return [f"cuda:{n}" if n.isdigit() else n for n in names]
     if options.device != "auto":
         return [options.device]
+    if sys.platform == "linux" and not _gpu_files():
+        return ["auto"]  # without loading torch: a run with nothing left to do ends at once
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [f"cuda:{i}" for i in range(count)] if count > 1 else ["auto"]
+
+
+def _gpu_files() -> bool:
+    """Whether Linux shows a GPU's device file (dxg: inside Windows; kfd: AMD)."""
+    return bool(glob.glob("/dev/nvidia[0-9]*") or glob.glob("/dev/dxg") or glob.glob("/dev/kfd"))
 
 
 def spread(
@@ -47,6 +57,7 @@ def spread(
     say: Callable[[str], None] = lambda words: None,
 ) -> Summary:
     """`extract` on every chosen device; the summary is of all of them."""
+    yield_cores()
     names = chosen(options)
     if len(names) == 1:
         one = replace(options, device=names[0], devices="")

@@ -112,6 +112,8 @@ def _library(path: str) -> Finding:
     from twinreel.store import Library, default_path
 
     place = path or str(default_path())
+    if not os.path.exists(place):
+        return Finding("library", "ok", f"none yet; the first run makes {place}")
     try:
         with Library.open(path or None) as library:
             sizes = library.sizes()

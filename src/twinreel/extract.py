@@ -30,7 +30,7 @@ from twinreel.extract_options import ExtractOptions
 from twinreel.extract_plan import Entry, merged, note, plan
 from twinreel.extract_status import Summary, write_status
 from twinreel.feed import Feed
-from twinreel.forward import Runner
+from twinreel.forward import Runner, yield_cores
 from twinreel.manifest import Job, run_folder
 from twinreel.outputs import FORMATS, HIDDEN, OtherOutput, Result, Shelf
 from twinreel.projection import settle
@@ -63,8 +63,7 @@ def extract(
         ModelError: a network cannot be built. A broken video raises nothing; a broken disk ends
         the run, see Summary.stopped.
     """
-    # The decoders and the network share the cores: a thread that spins would keep them idle.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    yield_cores()
     k, n = options.part()
     run = _Run(
         jobs[k::n], options, folder or run_folder(jobs), entries or plan(options), on_record, say
@@ -203,6 +202,9 @@ class _Run:
         if not os.path.exists(job.video):
             self._record(job, "missing", stage="read", reason="no such file")
             return None
+        if not os.path.isfile(job.video):  # a FIFO would keep its reader waiting for ever
+            self._record(job, "failed", stage="read", reason="not a regular file")
+            return None
         old = self._notes.get(job.name)
         if old and old["state"] == "failed" and self._still_failed(job, old):
             self._record(job, "failed", stage=old["stage"], reason=old["reason"])
@@ -237,6 +239,7 @@ class _Run:
                 if todo:
                     time.sleep(POLL_S)
                     self._notes.refresh()
+            self._claims.sweep()
             self._gather()
         except OutputError as error:
             self._summary.stopped = str(error)

@@ -85,7 +85,7 @@ def _jobs(
 
     found = discover(paths, files, sys.stdin if "-" in paths else ())
     for failure in found.failures:
-        click.echo(f"{failure.path}: {failure.detail}", err=True)
+        click.echo(_printable(f"{failure.path}: {failure.detail}"), err=True)
     if not found.files:
         raise click.UsageError("no video under the given paths; see --ext and --min-size")
     jobs = manifest.from_files([f.path for f in found.files], found.roots, Path(out), suffix)
@@ -121,12 +121,17 @@ def _shown(total: int, quiet: bool) -> Iterator[Any]:
 
 
 def _report(summary: Any) -> None:
-    for record in summary.records.values():
-        if record["state"] in ("failed", "missing", "partial"):
-            stage = f" at {record['stage']}" if record.get("stage") else ""
-            click.echo(f"{record['state']}{stage}: {record['video']}: {record['reason']}")
+    from twinreel.extract_status import FILE, faults
+
+    for line in faults(list(summary.records.values())):
+        click.echo(_printable(line))
     click.echo(summary.line())
-    click.echo(f"status: {summary.folder / 'extract-status.csv'}")
+    click.echo(_printable(f"status: {summary.folder / FILE}"))
+
+
+def _printable(text: str) -> str:
+    """Names that are not valid UTF-8, made fit for any terminal."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _status(folder: Path, as_json: bool) -> None:
@@ -137,7 +142,7 @@ def _status(folder: Path, as_json: bool) -> None:
         for record in records:
             click.echo(json.dumps(record))
     else:
-        click.echo(table(records))
+        click.echo(_printable(table(records)))
     sys.exit(int(any(r["state"] in ("failed", "missing") for r in records)))
 
 

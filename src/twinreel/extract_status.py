@@ -94,9 +94,17 @@ def write_status(folder: Path, owner: str) -> Path:
 def table(records: list[Meta]) -> str:
     """Counts, then what went wrong, one line each."""
     counts = Counter("in progress" if r["state"] == "started" else r["state"] for r in records)
-    lines = [", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "nothing yet"]
+    first = ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "nothing yet"
+    return "\n".join([first, *faults(records)])
+
+
+def faults(records: list[Meta]) -> list[str]:
+    """One line for each video that is not done: state, stage, path, reason."""
+    lines = []
     for record in records:
         if record["state"] in ("failed", "missing", "partial"):
             stage = f" at {record['stage']}" if record.get("stage") else ""
-            lines.append(f"{record['state']}{stage}: {record['video']}: {record.get('reason', '')}")
-    return "\n".join(lines)
+            # A name may hold a newline; a line is a video.
+            name = record["video"].replace("\n", "\\n")
+            lines.append(f"{record['state']}{stage}: {name}: {record.get('reason', '')}")
+    return lines

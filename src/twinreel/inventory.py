@@ -65,7 +65,7 @@ class Inventory:
                 hashes[file.path] = exact.full_hash(file.path)
             return hashes[file.path]
 
-        plain = [replace(f, key=_quick(f.key)) for f in keyed]
+        plain = [replace(f, key=quick(f.key)) for f in keyed]
         self.files, errors = exact.settle(plain, hash_of)
         for error in errors:
             self.failed(error)
@@ -164,6 +164,6 @@ def _unchanged(before: VideoFile, file: VideoFile) -> bool:
     )
 
 
-def _quick(key: str | None) -> str:
+def quick(key: str | None) -> str:
     """The quick part of a key that may carry a full hash."""
     return (key or "").split("-")[0]

@@ -66,7 +66,6 @@ def look_all(files: list[VideoFile], run: Wanted) -> Iterator[Result | VideoErro
         work,
         min(job_count(decode.jobs, rest), max(1, len(rest))),
         stall_s=decode.stall,
-        nice=decode.nice,
         total_s=lambda task: limit[task.path],
     )
     with pool, run.progress.stage("look", len(files)) as tick:

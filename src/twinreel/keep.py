@@ -23,7 +23,7 @@ from twinreel.types import Group, Match, Track, Video
 
 VERSION = "1"  # part of what a remembered decision hangs on
 
-DETAIL_TOLERANCE = 0.10  # measured detail varies by this much between encodes of one picture
+DETAIL_TOLERANCE = 0.15  # measured detail varies by this much between encodes of one picture
 PIXELS_TOLERANCE = 0.10
 BITRATE_TOLERANCE = 0.10
 FPS_TOLERANCE = 0.01  # 24.00 and 23.976 are one rate
@@ -289,19 +289,23 @@ def _by_picture(race: _Race, views: _Views) -> None:
 def _unless_sharper(
     race: _Race, better: list[Video], detail: Callable[[Video], float], say: Say
 ) -> None:
-    """Stay: `better`, and who has so much more real detail that the flaw is outweighed."""
+    """Stay: `better`, and who has so much more real detail that the flaw is outweighed.
+
+    Letters are sharp themselves, so the larger detail must have the lines to be held in.
+    """
     if better:
         enough = MUCH_SHARPER * max(detail(v) for v in better)
-        far = [v for v in race.left if v not in better and enough and detail(v) >= enough]
-        race.keep(better + far, say)
+        lines = MUCH_SHARPER * max(v.info.coded_height for v in better)
+        sharper = [v for v in race.left if v.info.coded_height >= lines and detail(v) >= enough > 0]
+        race.keep(better + sharper, say)
 
 
 def _by_numbers(race: _Race) -> None:
     """Real detail, HDR, resolution, bitrate, frame rate."""
     race.share(lambda v: v.detail, DETAIL_TOLERANCE, _say_detail)
     race.best(lambda v: bool(v.info.hdr), None, lambda a, b: f"HDR, {_name(b, a)} is not")
-    if not _upscales(race):
-        race.share(_pixels, PIXELS_TOLERANCE, lambda a, b: f"{_size(a)} over {_size(b)}")
+    _not_upscaled(race)
+    race.share(_pixels, PIXELS_TOLERANCE, lambda a, b: f"{_size(a)} over {_size(b)}")
     race.share(_worth, BITRATE_TOLERANCE, _say_bitrate)
     race.share(
         lambda v: v.info.fps or 0.0,
@@ -310,9 +314,26 @@ def _by_numbers(race: _Race) -> None:
     )
 
 
-def _upscales(race: _Race) -> bool:
-    """Whether the larger pictures hold no more than the smaller ones; these then stay."""
-    return False
+def _not_upscaled(race: _Race) -> None:
+    """More pixels that hold no more detail are an upscale, unless the larger file is the older.
+
+    The detail of what is left is the same within the tolerance. A soft picture and its reduced
+    copy look alike in that; what was there first cannot have been made from the other.
+    """
+    if not all(v.detail for v in race.left):
+        return
+    least = min(race.left, key=lambda v: (_pixels(v), -v.detail, v.path))
+
+    def upscale(v: Video) -> bool:
+        age = v.file.mtime_ns - least.file.mtime_ns
+        newer = age > -AGE_TOLERANCE_NS and (age > AGE_TOLERANCE_NS or v.detail <= least.detail)
+        return newer and _pixels(v) * (1 - PIXELS_TOLERANCE) > _pixels(least)
+
+    race.keep([v for v in race.left if not upscale(v)], _say_upscale)
+
+
+def _say_upscale(a: Video, b: Video) -> str:
+    return f"{_size(a)} with as much real detail as {_name(b, a)} has in {_size(b)}, an upscale"
 
 
 def _pixels(v: Video) -> float:

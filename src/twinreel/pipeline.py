@@ -22,7 +22,7 @@ from twinreel.discover import discover
 from twinreel.embed import features
 from twinreel.errors import CannotRead, NothingFound, VideoError
 from twinreel.grouping import Grouping, folder_pairs
-from twinreel.inventory import Inventory
+from twinreel.inventory import Inventory, quick
 from twinreel.options import DupsOptions, fingerprint, flatten, gather
 from twinreel.picture import from_jpeg
 from twinreel.progress import Progress
@@ -164,7 +164,7 @@ class Run(Inventory):
         active = {f.key for f in self.files} | {f.key for f in self.offline()}
         known = self.library.known(self.model, self.sampling)
         done = self.library.compared(self.context)
-        new = {k for k in active if k in known} - done  # type: ignore[operator]
+        new = {k for k in active if k in known} - done
         if new:
             keys = sorted(done | new)
             shelf = Shelf(list(self.library.all_features(self.model, self.sampling, keys)))
@@ -179,9 +179,12 @@ class Run(Inventory):
             for m in self.library.pairs(self.context, least)
             if m.a in active and m.b in active
         }
-        apart = self.library.recall_all("unmatched")
-        for a, b in [pair.split(" ") for pair in apart]:
-            self.matches.pop((a, b), None)
+        if apart := self.library.recall_all("unmatched"):
+            self.matches = {
+                (a, b): m
+                for (a, b), m in self.matches.items()
+                if " ".join(sorted((quick(a), quick(b)))) not in apart
+            }
         if self.options.compare.against:
             old = {f.key for f in self.files if self._archived(f.path)}
             fresh = {f.key for f in self.files if not self._archived(f.path)}
@@ -356,7 +359,9 @@ def search(
     from twinreel.compare import candidates, compare
     from twinreel.jobs import look_all
 
-    options = gather({**settings, "library": library, "clips": True, "quiet": True}, DupsOptions)
+    ext = os.path.splitext(os.fspath(query))[1] or ".mp4"  # pictures are welcome here
+    settings = {"ext": (ext,), "clips": True, **settings, "library": library}
+    options = gather(settings, DupsOptions)
     spec = models.get(options.model.model or models.default())
     found = discover([os.fspath(query)], options.discover)
     if not found.files:

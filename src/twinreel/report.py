@@ -14,7 +14,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,7 @@ class Report:
                 "run `twinreel dups` again"
             )
         lists: dict[str, list[Any]] = {}
-        readers = {
+        readers: dict[str, Callable[[dict[str, Any]], Any]] = {
             "videos": _video,
             "matches": _match,
             "groups": _group,
@@ -172,10 +172,16 @@ class Report:
                     lists[name].append(reader(record))
                 except (KeyError, TypeError, ValueError, AttributeError) as error:
                     raise BadReport(f"{name}[{i}] cannot be read: {error!r}") from None
-        rest = {k: data[k] for k in ("library", "created", "twinreel", "partial") if k in data}
         return cls(
-            **{k: tuple(v) for k, v in lists.items()},
-            **{"library": "", **rest},
+            library=str(data.get("library", "")),
+            created=str(data.get("created", "")),
+            twinreel=str(data.get("twinreel", "")),
+            partial=bool(data.get("partial", False)),
+            videos=tuple(lists["videos"]),
+            matches=tuple(lists["matches"]),
+            groups=tuple(lists["groups"]),
+            failures=tuple(lists["failures"]),
+            folders=tuple(lists["folders"]),
             options=dict(data.get("options", {})),
             model=dict(data.get("model", {})),
             skipped=dict(data.get("skipped", {})),

@@ -23,7 +23,7 @@ from twinreel.decode import Chunk, Looked, LookTask, check_intact, look
 from twinreel.errors import CannotOpen, CannotRead, DecodeFailed, NoVideoStream
 from twinreel.frames import Tally, frames_at
 from twinreel.options import SampleOptions
-from twinreel.probe import opened, video_stream
+from twinreel.probe import opened, probe, video_stream
 
 SIZE = (160, 96)
 AV1 = {"preset": "12", "crf": "20", "svtav1-params": "lp=1"}
@@ -104,7 +104,7 @@ def given(
     with opened(str(path)) as container:
         stream = video_stream(container, str(path))
         out = [
-            (i, t, read_number(np.rot90(frame.to_ndarray(format="rgb24"), frames.rotation_of(frame))))
+            (i, t, read_number(frame.to_ndarray(format="rgb24")))
             for i, t, frame in frames_at(
                 container, stream, np.array(times_s), str(path), lambda: None, tally, nearest_key
             )
@@ -283,7 +283,22 @@ def test_a_bare_stream_without_timestamps_is_read(tmp_path: Path) -> None:
     path = videos.no_timestamps(tmp_path / "bare.h264", seconds=2, size=SIZE)
     looked, pixels, times = taken(path, size=(96, 160))
     assert [read_number(p) for p in pixels] == [math.floor(t * 25 + 1e-6) for t in times]
-    assert looked.info.duration_s == pytest.approx(2.0, abs=0.1)
+    assert looked.info.duration_s == pytest.approx(2.0, abs=0.05)
+    assert looked.damage == "" and len(times) == 16
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_a_recording_whose_header_knows_no_length(tmp_path: Path, suffix: str) -> None:
+    """As browsers write them: no duration, no index."""
+    path = make(
+        tmp_path / f"live.{suffix}", seconds=20, fps=5, size=SIZE,
+        codec="vp9" if suffix == "webm" else "h264", container_options={"live": "1"},
+    )  # fmt: skip
+    assert probe(str(path)).duration_s == 0.0
+    looked, pixels, times = taken(path, size=(96, 160), moments=16)
+    assert looked.info.duration_s == pytest.approx(20, abs=0.3)
+    assert times.tolist() == [2.0 * i for i in range(10)] and looked.damage == ""
+    assert [read_number(p) for p in pixels] == [10 * i for i in range(10)]
 
 
 def test_keyframes_sampler_gives_key_frames_only(tmp_path: Path) -> None:

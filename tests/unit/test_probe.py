@@ -42,7 +42,9 @@ def test_plain(tmp_path: Path) -> None:
         ("a.gif", {"codec": "gif", "options": {}, "fps": 10}, "gif"),
     ],
 )
-def test_codecs_and_containers(tmp_path: Path, name: str, settings: dict[str, Any], codec: str) -> None:
+def test_codecs_and_containers(
+    tmp_path: Path, name: str, settings: dict[str, Any], codec: str
+) -> None:
     info = probe(str(make(tmp_path / name, seconds=2, size=SIZE, **settings)))
     assert info.codec == codec
     assert info.duration_s == pytest.approx(2.0, abs=0.21)

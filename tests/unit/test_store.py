@@ -224,9 +224,11 @@ def test_a_locked_library_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     monkeypatch.setattr(store, "WAIT_S", 0.1)
-    with pytest.raises(StoreLocked, match="in use by another run; wait"), Library.open(path) as library:
+    with (
+        pytest.raises(StoreLocked, match="in use by another run; wait"),
+        Library.open(path) as library,
+    ):
         library.put_failure("k", Remembered("a", "b", "c", False, "d"))
-        library.put_files([], {}, "")
     other.close()
 
 

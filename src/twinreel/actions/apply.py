@@ -60,6 +60,7 @@ class _State:
     done: set[str] = field(default_factory=set)
     verdicts: MutableMapping[str, str] = field(default_factory=dict)  # content key -> damage
     heritage: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
+    dressed: set[str] = field(default_factory=set)  # kept files that got another time from us
 
 
 def apply(
@@ -157,12 +158,15 @@ def take(step: Step, n: int, run: Run, state: _State, book: Journal) -> None:
         try:
             kind.revert(rec, disk)
         except (TwinreelError, OSError) as second:
+            first = words(error).removeprefix(f"{step.path}: ")
             raise ActionRefused(
-                f"{step.path}: {words(error)}; taking it back failed too "
-                f"({words(second)}): run `twinreel undo {book.path}`"
+                f"{step.path}: {first}; taking it back failed too ({words(second)}): "
+                f"run `twinreel undo {book.path}`"
             ) from None
         book.write({"n": n, "phase": "reverted", "reason": words(error)})
         raise
+    if step.action == "inherit":
+        state.dressed.add(step.path)
     if heirloom:
         state.heritage.setdefault(step.keep, []).append(heirloom)
     try:
@@ -181,13 +185,18 @@ def take(step: Step, n: int, run: Run, state: _State, book: Journal) -> None:
 
 def _check(step: Step, run: Run, state: _State) -> tuple[Look, Look | None]:
     disk, expect = run.disk, step.expect
-    look = _seen(step.path, expect.get("file"), disk, FileChanged)
+    file = expect.get("file")
+    if step.path in state.dressed:
+        file = {**expect["file"], "mtime_ns": 0}
+    look = _seen(step.path, file, disk, FileChanged)
     if not step.keep:
         return look, None
     if step.keep in state.removed:
         raise WouldRemoveLastCopy(f"{step.path}: the kept file {step.keep} is in the plan itself")
     keeper = _seen(step.keep, expect["keep"], disk, KeeperMissing)
-    if keeper.same_file(look):
+    # Two disks may number two files alike, but not with one ctime to the nanosecond.
+    twice = keeper.inode == look.inode and keeper.ctime_ns == look.ctime_ns
+    if keeper.same_file(look) or (twice and keeper.unchanged(look)):
         raise WouldRemoveLastCopy(
             f"{step.path}: the very same file as {step.keep}; nothing would be freed"
         )
@@ -257,9 +266,13 @@ def _check_after(rec: Record, held: str, look: Look, keeper: Look | None, disk: 
         still = disk.open_look(rec["keep"])
     except OSError:
         still = None
-    # A rename changes the ctime of what it renames. If the kept file's changed with it, the two
-    # paths lead to one file, even if a stale network cache still shows the old name.
-    touched = still and rec["action"] not in LINKS and still.ctime_ns != keeper.ctime_ns
+    # A rename changes the ctime of what it renames, a link the number of links. If the kept
+    # file's changed with it, the two paths lead to one file, even if a stale network cache still
+    # shows the old name. (A hard link to the kept file is one more link, as it should be.)
+    if still and rec["action"] in LINKS:
+        touched = still.links > keeper.links + (rec["action"] == "hardlink")
+    else:
+        touched = still is not None and still.ctime_ns != keeper.ctime_ns
     if still is None or not still.unchanged(keeper) or touched:
         raise WouldRemoveLastCopy(
             f"{rec['path']}: {rec['keep']} went or changed with it, so they are one file seen "

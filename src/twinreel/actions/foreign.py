@@ -57,6 +57,8 @@ def _form(text: str) -> str:
         data = json.loads(text)
     except ValueError:
         return "ours"  # Report.load names the line
+    if isinstance(data, dict) and "videos" in data:
+        return "ours"
     if isinstance(data, dict) and "groups" in data and "base_dir" in data.get("header", {}):
         return "fclones"
     entries = list(_czkawka_groups(data))

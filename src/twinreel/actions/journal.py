@@ -122,13 +122,15 @@ def folder() -> str:
 
 
 def new_path(where: str = "") -> str:
-    """A name for a new journal: time and process."""
+    """A name for a new journal: time and process, so that names sort by age."""
     where = where or folder()
     try:
         Path(where).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _lost(where, error) from None
-    return os.path.join(where, time.strftime("%Y-%m-%dT%H-%M-%S") + f"-{os.getpid()}.jsonl")
+    now = time.time_ns()
+    stamp = time.strftime("%Y-%m-%dT%H-%M-%S", time.localtime(now // 10**9))
+    return os.path.join(where, f"{stamp}.{now % 10**9:09d}-{os.getpid()}.jsonl")
 
 
 def list_journals(where: str = "") -> list[str]:

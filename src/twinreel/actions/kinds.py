@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from twinreel.actions import places
 from twinreel.actions.disk import NATIVE_TRASH, Disk, Look, words
-from twinreel.actions.plan import ActOptions
+from twinreel.actions.plan import QUARANTINE, ActOptions
 from twinreel.errors import ActionRefused
 from twinreel.types import Step
 
@@ -122,8 +122,13 @@ def _keeper_stands(rec: Record, disk: Disk) -> bool:
 
 
 def _tidy(rec: Record, disk: Disk) -> None:
-    """Remove the folders that were made for a step, as far as they are empty again."""
-    for folder in reversed(rec["made"]):
+    """Remove the folders that were made for a step, or that are our quarantine, while empty."""
+    folders = list(reversed(rec["made"]))
+    folder = os.path.dirname(rec.get("dest") or rec.get("hold") or "")
+    while QUARANTINE in folder.split(os.sep):
+        folders += [folder] if folder not in folders else []
+        folder = os.path.dirname(folder)
+    for folder in sorted(folders, key=len, reverse=True):
         try:
             disk.rmdir(folder)
         except OSError as error:
@@ -399,7 +404,12 @@ class Hardlink(_Link):
         disk.link(rec["keep"], rec["tmp"])
 
     def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
-        return look.kind == "file" and look.inode == rec["keeper"]["inode"]
+        if look.kind != "file" or look.inode == rec["keeper"]["inode"]:
+            return look.kind == "file"
+        # Unions of disks number files by their path; then the content tells.
+        file = rec["file"]
+        itself = (look.inode, look.mtime_ns) == (file["inode"], file["mtime_ns"])
+        return not itself and is_it(rec["path"], rec["keeper"], disk)
 
 
 @action("symlink")

@@ -10,7 +10,6 @@ step has direct evidence (a match, or the same content key) between the file and
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twinreel.errors import BadReport
+from twinreel.keep import matches, missing_tracks, unheld_s
 from twinreel.options import opt
 from twinreel.report import Report
 from twinreel.types import Group, Match, Step, Video
@@ -228,12 +228,13 @@ def check(report: Report) -> None:
 
 def choose(report: Report, group: Group, options: ActOptions) -> str:
     """The member to keep: a sound one before a damaged one, a preferred one, then the rule."""
+    liked_globs = () if options.place else options.prefer
+    if options.keep == "best" and not liked_globs:
+        return group.keep  # the report's choice; if its disk is away, nothing is removed for it
     members = list(group.members)
     ready = [m for m in members if not report.video(m).offline]
     sound = [m for m in ready if not report.video(m).damage] or ready or members
-    if group.decision == "accept" and options.keep == "best" and not options.prefer:
-        return group.keep  # a person looked at this very choice
-    for glob in () if options.place else options.prefer:
+    for glob in liked_globs:
         liked = [m for m in sound if matches(m, glob)]
         if liked:
             sound = liked
@@ -314,8 +315,9 @@ def _step(
         "copy": f"the same content, score {match.score:.3f}",
         "part_of": f"contained in the kept file, score {match.score:.3f}",
     }[relation]
-    if keep == group.keep and group.why:
-        why = f"{why}; kept: {group.why}"
+    if group.why:
+        said = "kept" if keep == group.keep else f"the report keeps {group.keep}"
+        why = f"{why}; {said}: {group.why}"
     return Step(action, path, keep, None, victim.file.size, why, tuple(lost), expect), ""
 
 
@@ -346,27 +348,16 @@ def losses(report: Report, group: Group, path: str, keep: str, match: Match | No
         return list(group.losses.get(path, []))
     if match is not None and match.relation == "exact":
         return []
-    mine, its = report.video(path).info, report.video(keep).info
-    out: list[str] = []
-    more = mine.duration_s - its.duration_s
-    if more > _TOLERANCE_S and (match is None or match.relation != "part_of"):
-        out.append(f"{more:.1f} seconds")
-    out += [
-        f"audio language {code}"
-        for code in sorted({t.language for t in mine.audio} - {t.language for t in its.audio})
-    ]
-    out += [
-        f"subtitles {code}"
-        for code in sorted(
-            {t.language for t in mine.subtitles} - {t.language for t in its.subtitles}
-        )
-    ]
-    if mine.hdr and not its.hdr:
-        out.append(f"HDR ({mine.hdr})")
-    if mine.width * mine.height > its.width * its.height:
-        out.append(f"resolution {mine.width}x{mine.height} over {its.width}x{its.height}")
-    if path == group.keep:
-        out.append(f"the better file, as the report found: {group.why}")
+    mine, its = report.video(path), report.video(keep)
+    held = match is not None and match.relation == "part_of"
+    seconds = 0.0 if held else unheld_s(mine, its, match)
+    out = [f"seconds: {seconds:.1f} s that the kept file lacks"] if seconds else []
+    out += missing_tracks(mine, its)
+    if mine.info.hdr and not its.info.hdr:
+        out.append(f"HDR ({mine.info.hdr})")
+    size, other = (f"{v.info.width}x{v.info.height}" for v in (mine, its))
+    if mine.info.width * mine.info.height > its.info.width * its.info.height:
+        out.append(f"resolution {size} over {other}")
     return out
 
 
@@ -386,14 +377,6 @@ def unheld(match: Match, duration_s: float) -> list[list[float]]:
     if match.segments and duration_s - at >= _TOLERANCE_S:
         out.append([at, duration_s])
     return out
-
-
-def matches(path: str, glob: str) -> bool:
-    """A glob over the whole path; '*' spans folders; a plain folder means all below it."""
-    glob = os.path.expanduser(glob)
-    if not set(glob) & set("*?["):
-        return path == glob or path.startswith(glob.rstrip(os.sep) + os.sep)
-    return fnmatch.fnmatchcase(path, glob)
 
 
 def structured(path: str) -> bool:

@@ -167,7 +167,7 @@ def cached(repository: str, file: str, name: str) -> tuple[Path, str]:
     if not isinstance(found, str):
         raise WeightsMissing(
             f"model {name!r} needs {file} of {repository or 'an unknown repository'}, which is not "
-            f"in {hub.constants.HF_HUB_CACHE}. Run `twinreel models fetch {name}`, or name a "
+            f"in {_library('huggingface_hub.constants', 'hf').HF_HUB_CACHE}. Run `twinreel models fetch {name}`, or name a "
             "checkpoint with --weights PATH, or --weights random:0 for a dry run"
         )
     return Path(found).parent, Path(found).parent.name

@@ -42,8 +42,8 @@ class Network:
         self.embedding_size = embedding_size
         self.dim = embedding_size or spec.dim
         self.module = module.to(device=device, dtype=dtype).eval()
-        layout: Any = torch.channels_last if spec.frames == 1 else torch.contiguous_format
-        self.module = self.module.to(memory_format=layout)
+        if spec.frames == 1:
+            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         shape = (1, 3) + (1,) * (2 if spec.frames == 1 else 3)
         self._gain = torch.tensor([spec.scale / s for s in spec.std], device=device).view(shape)
         bias = [-m / s for m, s in zip(spec.mean, spec.std, strict=True)]

@@ -1,0 +1,352 @@
+"""`extract` from a list of videos to files on the disk, with a small network."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tests import videos
+from tests.e2e import nets
+from twinreel import extract as journey
+from twinreel import whole
+from twinreel.devices import spread
+from twinreel.errors import BadConfig, WeightsMissing
+from twinreel.extract import extract
+from twinreel.extract_cli import extract_command, models_command
+from twinreel.extract_options import ExtractOptions
+from twinreel.extract_plan import plan
+from twinreel.extract_status import Summary, read_status
+from twinreel.manifest import from_csv, from_files
+
+GRID = "tests.e2e.nets:grid"
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three films in two folders, two of them with one name."""
+    top = tmp_path_factory.mktemp("films")
+    (top / "a").mkdir()
+    (top / "b").mkdir()
+    videos.make(top / "a" / "x.mp4", seconds=3.2, seed=1)
+    videos.make(top / "b" / "x.mp4", seconds=5, seed=2, size=(180, 320))
+    videos.make(top / "b" / "y.mkv", seconds=2, seed=3)
+    return top
+
+
+def _jobs(folder: Path, out: Path, suffix: str = ".npy") -> list[Any]:
+    files = sorted(str(p) for p in folder.rglob("*") if p.is_file())
+    return from_files(files, [str(folder)], out, suffix)
+
+
+def _run(folder: Path, out: Path, **options: Any) -> Summary:
+    given = {"model": (GRID,), "jobs": 2, "threads": 1, **options}
+    return extract(_jobs(folder, out), ExtractOptions(**given), out)
+
+
+def _states(summary: Summary) -> dict[str, str]:
+    return {n.removesuffix(".npy"): r["state"] for n, r in summary.records.items()}
+
+
+def test_a_folder_is_mirrored_and_a_second_run_does_nothing(films: Path, tmp_path: Path) -> None:
+    first = _run(films, tmp_path)
+    assert first.exit_code == 0 and first.computed == 3
+    assert _states(first) == {"a/x.mp4": "done", "b/x.mp4": "done", "b/y.mkv": "done"}
+    rows = {p.name + p.parent.name: np.load(p) for p in tmp_path.rglob("*.npy")}
+    assert {k: v.shape for k, v in rows.items()} == {
+        "x.mp4.npya": (3, 48), "x.mp4.npyb": (5, 48), "y.mkv.npyb": (2, 48)
+    }  # fmt: skip
+    for array in rows.values():
+        assert array.dtype == np.float16
+        np.testing.assert_allclose(np.linalg.norm(array.astype(float), axis=1), 1, atol=2e-3)
+    words = json.loads((tmp_path / "a/x.mp4.npy.json").read_text())
+    assert words["spans_s"] == [[0, 1], [1, 2], [2, 3]]
+    assert words["frames_expected"] == words["frames"] == 3
+    assert words["source"]["key"] and words["twinreel"] and words["weights"] == "none"
+    with open(tmp_path / "extract-status.csv", newline="") as file:
+        assert [r["state"] for r in csv.DictReader(file)] == ["done"] * 3
+    again = _run(films, tmp_path)
+    assert again.computed == 0 and _states(again) == _states(first)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_rows_do_not_depend_on_the_batch(batch_size: int, films: Path, tmp_path: Path) -> None:
+    _run(films, tmp_path / "a", half_precision=0)
+    _run(films, tmp_path / "b", half_precision=0, batch_size=batch_size, jobs=1)
+    for path in (tmp_path / "a").rglob("*.npy"):
+        other = tmp_path / "b" / path.relative_to(tmp_path / "a")
+        np.testing.assert_allclose(np.load(path), np.load(other), rtol=1e-5, atol=1e-6)
+
+
+def test_several_models_one_decode(films: Path, tmp_path: Path) -> None:
+    names = (GRID, "tests.e2e.nets:wide_grid", "tests.e2e.nets:clip_grid")
+    summary = _run(films, tmp_path / "all", model=names)
+    assert summary.exit_code == 0
+    for name in names:
+        _run(films, tmp_path / "one", model=(name,), format="npz")
+        mark = name.replace(":", "_")
+        with np.load(tmp_path / "one" / "a" / "x.mp4.npz") as alone:
+            together = np.load(tmp_path / "all" / "a" / f"x.mp4.{mark}.npy")
+            np.testing.assert_allclose(alone["features"], together, atol=1e-3)
+        shutil.rmtree(tmp_path / "one")
+    # One model's output lost: only that one is computed again, from the same decode.
+    lost = tmp_path / "all" / "a" / "x.mp4.tests.e2e.nets_wide_grid.npy"
+    kept = tmp_path / "all" / "a" / "x.mp4.tests.e2e.nets_grid.npy"
+    before, stamp = np.load(lost), kept.stat().st_mtime_ns
+    lost.unlink()
+    assert _run(films, tmp_path / "all", model=names).computed == 1
+    np.testing.assert_array_equal(np.load(lost), before)
+    assert kept.stat().st_mtime_ns == stamp
+
+
+def test_a_changed_source_is_redone_and_a_moved_time_is_not(films: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "in"
+    shutil.copytree(films, mine)
+    _run(mine, tmp_path / "out")
+    os.utime(mine / "b" / "y.mkv", (1, 1))
+    shutil.copy(mine / "a" / "x.mp4", mine / "b" / "x.mp4")
+    again = _run(mine, tmp_path / "out")
+    assert again.computed == 1 and again.exit_code == 0
+    assert np.load(tmp_path / "out/b/x.mp4.npy").shape == (3, 48)
+
+
+def test_another_models_output_is_an_error_and_overwrite_replaces_it(
+    films: Path, tmp_path: Path
+) -> None:
+    _run(films, tmp_path)
+    other = _run(films, tmp_path, fps=2.0)
+    assert other.exit_code == 1 and set(_states(other).values()) == {"failed"}
+    reason = other.records["a/x.mp4.npy"]["reason"]
+    assert "sampling.fps is 1.0, asked is 2.0" in reason and "--overwrite" in reason
+    assert np.load(tmp_path / "a/x.mp4.npy").shape == (3, 48), "nothing was touched"
+    replaced = _run(films, tmp_path, fps=2.0, overwrite=True)
+    assert replaced.exit_code == 0
+    assert np.load(tmp_path / "a/x.mp4.npy").shape == (6, 48)
+
+
+def _broken(folder: Path) -> dict[str, str]:
+    """The table of bad inputs; name -> how each must end."""
+    good = videos.make(folder / "good.mp4", seconds=3)
+    fast = videos.faststart(folder / "faststart.mp4", seconds=6)
+    mkv = videos.make(folder / "whole.mkv", seconds=6)
+    large = videos.make(folder / "large.mp4", seconds=6, size=(640, 360))
+    videos.empty(folder / "empty.mp4")
+    videos.text(folder / "text.mp4")
+    videos.truncated(good, folder / "half.mp4")
+    videos.truncated(fast, folder / "half_faststart.mp4")
+    videos.truncated(mkv, folder / "half.mkv")
+    videos.garbage(large, folder / "garbage.mp4", amount=large.stat().st_size // 2)
+    videos.audio_only(folder / "audio.mp4")
+    videos.one_frame(folder / "one_frame.mp4")
+    videos.make(folder / "short.mp4", seconds=0.2)
+    videos.no_timestamps(folder / "raw.h264", seconds=2)
+    videos.make(folder / "vfr.mp4", seconds=2, vfr=True)
+    videos.make(folder / "turned.mp4", seconds=2, rotate=90)
+    videos.make(folder / "hdr.mp4", seconds=1, ten_bit_hdr=True, codec="libx265")
+    videos.make(folder / "odd.avi", seconds=1, size=(161, 91), codec="mpeg4")
+    videos.gif(folder / "moving.gif")
+    videos.make(folder / "interlaced.mp4", seconds=1, interlaced=True)
+    shutil.copy(good, folder / "new\nline.mp4")
+    shutil.copy(good, os.fsencode(folder) + b"/caf\xe9.mp4")
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "dangling.mp4").symlink_to(folder / "nowhere.mp4")
+    ends = dict.fromkeys(
+        ("good.mp4", "faststart.mp4", "whole.mkv", "large.mp4", "one_frame.mp4", "short.mp4",
+         "raw.h264", "vfr.mp4", "turned.mp4", "hdr.mp4", "odd.avi", "moving.gif",
+         "interlaced.mp4", "new\nline.mp4", "caf\udce9.mp4"), "done")  # fmt: skip
+    ends |= dict.fromkeys(("empty.mp4", "text.mp4", "half.mp4", "audio.mp4", "pipe.mp4"), "failed")
+    ends |= {"half_faststart.mp4": "partial", "half.mkv": "partial", "dangling.mp4": "missing"}
+    return {**ends, "garbage.mp4": "failed or partial"}
+
+
+def test_no_broken_file_stops_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    ends = _broken(folder)
+    jobs = from_files([str(folder / n) for n in ends], [str(folder)], tmp_path / "out")
+    options = ExtractOptions(model=(GRID,), jobs=2, threads=1)
+    summary = extract(jobs, options, tmp_path / "out")
+    states = _states(summary)
+    assert states.pop("garbage.mp4") in ("failed", "partial")
+    del ends["garbage.mp4"]
+    assert states == ends
+    assert summary.exit_code == 1 and not summary.not_reached and not summary.stopped
+    for name, state in states.items():
+        written = (tmp_path / "out" / f"{name}.npy").exists()
+        assert written == (state in ("done", "partial")), name
+        record = summary.records[f"{name}.npy"]
+        if state == "partial":
+            assert "of 6.0 s" in record["reason"]
+        elif state != "done":
+            assert record["stage"] and record["reason"]
+    status = {r["name"]: r["state"] for r in read_status(tmp_path / "out")}
+    assert status == {n: r["state"] for n, r in summary.records.items()}
+    # Content failures are remembered; --retry-failed tries them again.
+    assert extract(jobs, options, tmp_path / "out").computed == 0
+    retry = ExtractOptions(model=(GRID,), jobs=2, threads=1, retry_failed=True)
+    tried = extract(jobs, retry, tmp_path / "out")
+    assert sum(bool(r.get("computed")) for r in tried.records.values()) >= 4
+
+
+def test_a_decoder_that_hangs_or_crashes(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("hang.mp4", "crash.mp4", "good.mp4"):
+        shutil.copy(films / "a" / "x.mp4", folder / name)
+    monkeypatch.setattr(journey, "work", nets.unruly)
+    summary = _run(folder, tmp_path / "out", stall=3.0)
+    assert _states(summary) == {"hang.mp4": "failed", "crash.mp4": "failed", "good.mp4": "done"}
+    reasons = {n: r["error"] for n, r in summary.records.items() if r["state"] == "failed"}
+    assert reasons == {"hang.mp4.npy": "Stalled", "crash.mp4.npy": "WorkerDied"}
+    # Not the content's fault: the next run tries again by itself.
+    monkeypatch.undo()
+    assert _run(folder, tmp_path / "out").exit_code == 0
+
+
+def test_a_file_that_vanishes_during_the_run(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("gone.mp4", "good.mp4"):
+        shutil.copy(films / "a" / "x.mp4", folder / name)
+    monkeypatch.setattr(journey, "work", nets.vanish)
+    summary = _run(folder, tmp_path / "out")
+    assert _states(summary) == {"gone.mp4": "missing", "good.mp4": "done"}
+
+
+def test_a_full_disk_ends_the_run_with_one_message(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = os.replace, [1]
+
+    def replace(source: Any, target: Any) -> None:
+        if str(target).endswith(".npy"):
+            if not left[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            left[0] -= 1
+        real(source, target)
+
+    monkeypatch.setattr(whole.os, "replace", replace)
+    summary = _run(films, tmp_path)
+    assert "No space left" in summary.stopped and summary.exit_code == 1
+    assert len(summary.records) == 1 and len(summary.not_reached) == 2
+    assert "2 not reached" in summary.line()
+    assert not [p for p in tmp_path.rglob("*") if ".part-" in p.name]
+    monkeypatch.undo()
+    assert _run(films, tmp_path).exit_code == 0
+
+
+def test_csv_rows_with_start_and_end(films: Path, tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    with open(table, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["video_path", "feature_path", "start", "end"])
+        writer.writerow([films / "b" / "x.mp4", tmp_path / "out" / "first", 0, 2])
+        writer.writerow([films / "b" / "x.mp4", tmp_path / "out" / "rest", 2, ""])
+    options = ExtractOptions(model=(GRID,), jobs=1, threads=1, half_precision=0)
+    assert extract(from_csv(table), options).exit_code == 0
+    first, rest = (np.load(tmp_path / "out" / f"{n}.npy") for n in ("first", "rest"))
+    words = json.loads((tmp_path / "out" / "rest.npy.json").read_text())
+    assert words["spans_s"] == [[2, 3], [3, 4], [4, 5]]
+    _run(films, tmp_path / "all", half_precision=0)
+    both = np.load(tmp_path / "all" / "b" / "x.mp4.npy")
+    np.testing.assert_allclose(np.concatenate([first, rest]), both, atol=0.02)
+
+
+def test_num_frames_one(films: Path, tmp_path: Path) -> None:
+    _run(films, tmp_path, num_frames=1)
+    assert {np.load(p).shape for p in tmp_path.rglob("*.npy")} == {(1, 48)}
+
+
+def test_shards_divide_the_rows(films: Path, tmp_path: Path) -> None:
+    parts = [_run(films, tmp_path, shard=f"{k}/2") for k in (1, 2)]
+    assert [p.computed for p in parts] == [2, 1]
+    assert len(list(tmp_path.rglob("*.npy"))) == 3
+
+
+def test_embedding_size_is_fitted_once_and_stored(films: Path, tmp_path: Path) -> None:
+    summary = _run(films, tmp_path / "a", embedding_size=4, half_precision=0, l2_normalize=0)
+    assert summary.exit_code == 0
+    stored = tmp_path / "a" / "projection-4.npz"
+    rows = np.load(tmp_path / "a" / "b" / "x.mp4.npy")
+    assert rows.shape == (5, 4) and stored.is_file()
+    options = {"embedding_size": 4, "half_precision": 0, "l2_normalize": 0}
+    _run(films, tmp_path / "b", **options, projection=str(stored))
+    np.testing.assert_allclose(np.load(tmp_path / "b" / "b" / "x.mp4.npy"), rows, atol=1e-4)
+    _run(films, tmp_path / "raw", half_precision=0, l2_normalize=0)
+    with np.load(stored) as file:
+        raw = np.load(tmp_path / "raw" / "b" / "x.mp4.npy")
+        by_hand = (raw - file["mean"]) @ file["components"].T
+    np.testing.assert_allclose(rows, by_hand, atol=1e-3)
+    with pytest.raises(BadConfig, match="smaller one"):
+        _run(films, tmp_path / "c", embedding_size=40)
+
+
+def test_seed_exact_repeats_what_the_seed_does_with_short_videos(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    videos.make(folder / "one.mp4", seconds=1)
+    videos.make(folder / "none.mp4", seconds=0.4)
+    summary = _run(folder, tmp_path / "out", seed_exact=True)
+    assert _states(summary) == {"one.mp4": "failed", "none.mp4": "done"}
+    assert np.load(tmp_path / "out" / "none.mp4.npy").shape == (0, 48)
+    right = _run(folder, tmp_path / "right")
+    assert set(_states(right).values()) == {"done"}
+    assert {np.load(p).shape for p in (tmp_path / "right").rglob("*.npy")} == {(1, 48)}
+
+
+def test_two_devices_share_the_work(films: Path, tmp_path: Path) -> None:
+    options = ExtractOptions(model=("dctgrad.v1",), devices="cpu,cpu", jobs=2, threads=1)
+    seen: list[str] = []
+    summary = spread(_jobs(films, tmp_path), options, tmp_path, lambda r, s: seen.append(r["name"]))
+    assert summary.exit_code == 0 and summary.computed == 3 and set(seen) == set(summary.records)
+
+
+def test_the_command(films: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    given = ["--model", GRID, "--threads", "1", "-j", "1"]
+    done = run(extract_command, [str(films), "-o", str(tmp_path / "o"), *given])
+    assert done.exit_code == 0, done.output
+    assert "3 videos: 3 done" in done.output and "frames/s" in done.output
+    status = run(extract_command, ["--status", str(tmp_path / "o")])
+    assert status.exit_code == 0 and "3 done" in status.output
+    records = run(extract_command, ["--status", str(tmp_path / "o"), "--json"])
+    assert len([json.loads(x) for x in records.output.splitlines()]) == 3
+    for wrong, words in (
+        ([], "either folders"),
+        ([str(films)], "need -o"),
+        ([str(films), "-o", "x", "--fps", "1", "--num-frames", "3"], "two ways"),
+        ([str(films), "-o", "x", "--shard", "9/8"], "K/N"),
+    ):
+        refused = run(extract_command, wrong)
+        assert refused.exit_code == 2 and words in refused.output.replace("\n", " ")
+
+
+def test_models_lists_every_network() -> None:
+    listed = CliRunner().invoke(models_command, ["--json"])
+    records = {r["name"]: r for r in map(json.loads, listed.output.splitlines())}
+    assert records["resnet152"]["dim"] == 2048 and len(records["resnet152"]["sha256"]) == 64
+    assert records["resnext101-3d"]["input"] == "16 x 112 x 112 crop"
+    assert all(r["licence"] for r in records.values())
+    assert "resnet152" in CliRunner().invoke(models_command).output
+
+
+def test_missing_weights_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWINREEL_WEIGHTS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for kind, file in (("2d", "resnet152-394f9c45.pth"), ("3d", "resnext101.pth")):
+        with pytest.raises(WeightsMissing) as caught:
+            plan(ExtractOptions(type=kind))
+        for word in (file, str(tmp_path), "https://", "sha256", "models fetch", "--weights"):
+            assert word in str(caught.value)

@@ -132,3 +132,16 @@ def unmatched_command(library: str) -> None:
     with Library.open(library or None) as kept:
         for a, b in kept.recall_all("unmatched").values():
             click.echo(f"{printable(a)}  !=  {printable(b)}")
+
+
+@library_command.command("forget")
+@click.option("--library", default="", help="Library file.")
+def forget_command(library: str) -> None:
+    """Forget which videos were removed; `dups` and `search` no longer recognise them."""
+    from twinreel.store import Library
+
+    with Library.open(library or None) as kept:
+        names = list(kept.recall_all("removed"))
+        for name in names:
+            kept.forget("removed", name)
+        click.echo(f"{len(names)} removed videos forgotten")

@@ -162,11 +162,12 @@ class Run(Inventory):
         if not self.model:
             self._identity()
         active = {f.key for f in self.files} | {f.key for f in self.offline()}
+        removed = self.library.recall_all("removed")
         known = self.library.known(self.model, self.sampling)
         done = self.library.compared(self.context)
         new = {k for k in active if k in known} - done
         if new:
-            keys = sorted(done | new)
+            keys = sorted(done | new | (removed.keys() & known))
             shelf = Shelf(list(self.library.all_features(self.model, self.sampling, keys)))
             tolerance = self.options.compare.tolerance()
             with self.progress.stage("compare", None):
@@ -174,25 +175,31 @@ class Run(Inventory):
                 told = (self._with_orientation(m) for m in scored)
                 self.library.put_pairs(self.context, new, (_ordered(m) for m in told))
         least = 0.0 if self.options.compare.all_matches else self.min_score
-        self.matches = {
-            (m.a, m.b): m
-            for m in self.library.pairs(self.context, least)
-            if m.a in active and m.b in active
-        }
-        if apart := self.library.recall_all("unmatched"):
-            self.matches = {
-                (a, b): m
-                for (a, b), m in self.matches.items()
-                if " ".join(sorted((quick(a), quick(b)))) not in apart
-            }
-        if self.options.compare.against:
-            old = {f.key for f in self.files if self._archived(f.path)}
-            fresh = {f.key for f in self.files if not self._archived(f.path)}
-            self.matches = {
-                (a, b): m
-                for (a, b), m in self.matches.items()
-                if (a in old and b in fresh) or (a in fresh and b in old)
-            }
+        apart = self.library.recall_all("unmatched")
+        old = {f.key for f in self.files if self._archived(f.path)}
+        for m in self.library.pairs(self.context, least):
+            if " ".join(sorted((quick(m.a), quick(m.b)))) in apart:
+                continue
+            if m.a in active and m.b in active:
+                # With --against, only pairs across the two.
+                if not self.options.compare.against or (m.a in old) != (m.b in old):
+                    self.matches[(m.a, m.b)] = m
+            elif m.score >= self.min_score and m.relation == "copy":
+                here, gone = (m.a, m.b) if m.a in active else (m.b, m.a)
+                if here in active and gone in removed:
+                    self._seen_before(here, removed[gone])
+        for file in self.files:
+            if file.key in removed and removed[file.key]["path"] != file.path:
+                self._seen_before(file.key, removed[file.key])
+
+    def _seen_before(self, key: str, removal: dict[str, str]) -> None:
+        """Say that a video shows what was removed once."""
+        for file in self.files:
+            if file.key == key:
+                self.notes.append(
+                    f"{file.path} shows what you removed on {removal['at'][:10]} "
+                    f"({removal['path']}; kept: {removal['keep']})"
+                )
 
     def _archived(self, path: str) -> bool:
         """Whether a path lies under one of --against."""

@@ -125,7 +125,9 @@ def _tiny(kind: str) -> tuple[Any, dict[str, Any]]:
         }  # fmt: skip
     if kind == "clip":
         text = {**small, "intermediate_size": 64, "vocab_size": 99}
-        config = library.CLIPConfig(vision_config=wide, text_config=text, projection_dim=16)
+        config = library.CLIPConfig(
+            vision_config={**wide, "projection_dim": 16}, text_config=text, projection_dim=16
+        )
         return library.CLIPModel(config), {}
     if kind == "videomae":
         config = library.VideoMAEConfig(**wide, num_frames=4, tubelet_size=2)

@@ -218,7 +218,7 @@ def test_candidates_are_blind_to_the_block_size(monkeypatch: pytest.MonkeyPatch)
 
     whole = found()
     for rows in (1, 40, 130):
-        monkeypatch.setattr(module, "BLOCK_ROWS", rows)
+        monkeypatch.setattr(module, "BLOCK_CELLS", rows * 10)
         assert found() == whole
     assert len(whole) > 3
 

@@ -60,6 +60,7 @@ class _State:
     done: set[str] = field(default_factory=set)
     verdicts: MutableMapping[str, str] = field(default_factory=dict)  # content key -> damage
     heritage: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
+    gone: set[tuple[int, int, int]] = field(default_factory=set)  # what was set aside, see _times
     dressed: set[str] = field(default_factory=set)  # kept files that got another time from us
 
 
@@ -152,7 +153,7 @@ def take(step: Step, n: int, run: Run, state: _State, book: Journal) -> None:
     book.write(rec)
     try:
         kind.perform(rec, disk)
-        _check_after(rec, kind.held, look, keeper, disk)
+        aside = _check_after(rec, kind.held, look, keeper, disk)
         kind.finish(rec, disk)
     except BaseException as error:  # also Ctrl-C: the step is whole or not at all
         try:
@@ -165,6 +166,8 @@ def take(step: Step, n: int, run: Run, state: _State, book: Journal) -> None:
             ) from None
         book.write({"n": n, "phase": "reverted", "reason": words(error)})
         raise
+    if step.keep:
+        state.gone.add(_times(aside))
     if step.action == "inherit":
         state.dressed.add(step.path)
     if heirloom:
@@ -212,7 +215,12 @@ def _check(step: Step, run: Run, state: _State) -> tuple[Look, Look | None]:
     for path, before in ((step.path, look), (step.keep, keeper)):
         if not disk.open_look(path).unchanged(before):
             raise FileChanged(f"{path}: is changing right now; try again when it is finished")
-    return look, disk.open_look(step.keep)
+    keeper = disk.open_look(step.keep)
+    if _times(keeper) in state.gone:
+        raise WouldRemoveLastCopy(
+            f"{step.path}: {step.keep} is a file that this run removed under another path"
+        )
+    return look, keeper
 
 
 def _seen(path: str, expect: Record | None, disk: Disk, kind: type[ActionRefused]) -> Look:
@@ -253,7 +261,7 @@ def _sound(path: str, key: str | None, run: Run, state: _State) -> None:
         raise KeeperMissing(f"{path}: damaged ({state.verdicts[known]}); keep another file")
 
 
-def _check_after(rec: Record, held: str, look: Look, keeper: Look | None, disk: Disk) -> None:
+def _check_after(rec: Record, held: str, look: Look, keeper: Look | None, disk: Disk) -> Look:
     """The file that was set aside is the checked one, and the kept file still stands, untouched."""
     aside = disk.look(rec[held])
     if aside is None or not (aside.inode == look.inode and aside.size == look.size):
@@ -261,7 +269,7 @@ def _check_after(rec: Record, held: str, look: Look, keeper: Look | None, disk: 
     if held != "path" and aside.mtime_ns != look.mtime_ns:
         raise FileChanged(f"{rec['path']}: written to a moment ago; taken back")
     if keeper is None:
-        return
+        return aside
     try:
         still = disk.open_look(rec["keep"])
     except OSError:
@@ -279,6 +287,12 @@ def _check_after(rec: Record, held: str, look: Look, keeper: Look | None, disk: 
             "through two paths, or another program is at work; taken back"
         )
     _key(rec["keep"], rec["keeper"]["key"], disk, KeeperMissing)
+    return aside
+
+
+def _times(look: Look) -> tuple[int, int, int]:
+    """Size, time and ctime: a file that was renamed a moment ago is known by them anywhere."""
+    return look.size, look.mtime_ns, look.ctime_ns
 
 
 def _heirloom(step: Step, look: Look, run: Run) -> tuple[int, dict[str, str]]:

@@ -58,7 +58,8 @@ MOST, FEW = 0.7, 0.5  # shares of agreeing seconds that make 'same', 'different'
 LEAST_S = 3.0  # seconds with structure below which nothing is said
 LEAST_BITS = 0.06  # share of a block's bits that must be sure for it to count
 SPECTRUM_DB = 8.0  # steady sounds whose spectra differ so much are different
-PATIENCE_S = 10.0  # pictures that may pass after a window's end while its sound is awaited
+LEAD_S = 0.5  # decoded ahead of a window: decoders need some packets before they sound right
+PATIENCE_S = 30.0  # of pictures after a window's end that may come by before its sound
 _ABSOLUTE = 1e-10  # -100 dB of full scale
 
 
@@ -440,27 +441,25 @@ class _Ear:
         base = rational(picture.time_base)
         begin = picture.start_time
         self._zero_s = float(begin * base) if begin is not None and base else 0.0
-        self._lead_s = 0.5  # decoders need some packets before they sound right
+        self._lead_s = LEAD_S
+        self._first_s: float | None = None  # of the packets read since the last seek
+        self._over_s = float("inf")  # where the track is known to have ended
         self.good = self.bad = 0  # packets
 
     def fill(self, wave: Floats, start_s: float) -> None:
         """Write what is heard from `start_s` on into `wave`; what is not there stays as it is."""
         end_s = start_s + len(wave) / RATE
-        while True:
-            aim = max(0.0, start_s - self._lead_s)
-            self._seek(aim)
-            first_s: float | None = None
-            for at_s, sound in self._runs(end_s):
-                if first_s is None:
-                    first_s = at_s
-                    if at_s > start_s and aim > 0:
-                        break  # landed too late
+        while start_s < self._over_s:
+            aim_s = max(0.0, start_s - self._lead_s)
+            self._seek(aim_s)
+            for at_s, sound in self._runs(start_s, end_s, aim_s == 0):
                 _place(wave, sound, round((at_s - start_s) * RATE))
-            landed = first_s is not None and first_s <= start_s
-            over = first_s is None and self._lead_s > PATIENCE_S  # the track ended long before
-            if landed or over or aim == 0:
+            if aim_s == 0 or (self._first_s is not None and self._first_s <= start_s):
                 return
+            # Landed too late, or behind all the sound: the packets may lie far from the pictures.
             self._lead_s = 4 * self._lead_s + 1.0
+            if self._first_s is None and self._lead_s > PATIENCE_S:
+                self._lead_s = float("inf")
 
     def _seek(self, at_s: float) -> None:
         """To `at_s` after the first picture, or a little before; 0 is the very beginning."""
@@ -469,45 +468,51 @@ class _Ear:
             if at_s > 0 and base:
                 stamp = int((at_s + self._zero_s) / base)
                 self._container.seek(stamp, stream=self._track, backward=True)
-            else:
-                # Sound may begin before the picture.
-                self._container.seek(-(2**40), backward=True)
+                return
+            try:
+                self._container.seek(-(2**40), backward=True)  # sound may begin before the picture
+            except av.error.FFmpegError:
+                self._container.seek(0, backward=True)  # AVI knows no times before 0
         except av.error.FFmpegError as error:
             raise DecodeFailed(self._path, f"no way to {at_s:.1f} s: {error.strerror}") from None
 
-    def _runs(self, end_s: float) -> Iterator[tuple[float, Floats]]:
+    def _runs(
+        self, start_s: float, end_s: float, from_first: bool
+    ) -> Iterator[tuple[float, Floats]]:
         """(time, samples at 8 kHz): unbroken stretches from where the container stands."""
         run: list[Floats] = []
         begun = expected = 0.0
         kind: Any = None
         resampler: Any = None
-        for frame in self._frames(end_s):
+        for frame in self._frames(start_s, end_s, from_first):
             at_s = expected if frame.time is None else frame.time - self._zero_s
             this = (frame.format.name, frame.layout.name, frame.sample_rate)
             # Millisecond timestamps jitter; what is further off is a gap.
-            if resampler is None or this != kind or abs(at_s - expected) > 0.04:
-                if resampler is not None:
-                    run += _samples(resampler.resample(None))
-                    yield begun, np.concatenate(run) if run else np.zeros(0, np.float32)
+            if this != kind or abs(at_s - expected) > 0.04:
+                if resampler:
+                    yield begun, np.concatenate([*run, *_samples(resampler.resample(None))])
                 resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
-                run, begun, kind = [], at_s, this
-                expected = at_s
+                run, begun, kind, expected = [np.zeros(0, np.float32)], at_s, this, at_s
             expected += frame.samples / frame.sample_rate
             frame.pts = None
             run += _samples(resampler.resample(frame))
-        if resampler is not None:
-            run += _samples(resampler.resample(None))
-            yield begun, np.concatenate(run) if run else np.zeros(0, np.float32)
+        if resampler:
+            yield begun, np.concatenate([*run, *_samples(resampler.resample(None))])
 
-    def _frames(self, end_s: float) -> Iterator[Any]:
-        """Decoded audio frames up to `end_s`; broken packets are left out."""
+    def _frames(self, start_s: float, end_s: float, from_first: bool) -> Iterator[Any]:
+        """Decoded audio frames for start_s..end_s; broken packets are left out.
+
+        Nothing is decoded where the first packet is too late already and an earlier one can be
+        had, i.e. not with `from_first`.
+        """
         packets = self._container.demux(self._track, self._picture)
         misses = 0
+        self._first_s = None
         while misses <= 16:
             try:
                 packet = next(packets)
             except StopIteration:
-                return
+                break
             except av.error.FFmpegError:
                 misses += 1
                 continue
@@ -515,12 +520,22 @@ class _Ear:
                 raise CannotRead(self._path, error.strerror or str(error)) from None
             self._beat()
             base = rational(packet.time_base)
-            stamp = packet.dts if packet.dts is not None else packet.pts
-            at_s = float(stamp * base) - self._zero_s if stamp is not None and base else 0.0
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            at_s = float(stamp * base) - self._zero_s if stamp is not None and base else None
             if packet.stream.index != self._track.index:
-                if at_s > end_s + PATIENCE_S:
-                    return  # the track has ended or pauses; the rest of a film is not read for it
+                behind = at_s is not None and at_s > end_s + PATIENCE_S
+                if behind and (self._first_s is not None or not from_first):
+                    break  # the track has ended or pauses: the rest of a film is not read for it
                 continue
+            if at_s is not None:
+                if self._first_s is None:
+                    self._first_s = at_s
+                if self._first_s > start_s and not from_first:
+                    return
+                if at_s > end_s:
+                    return
+                if at_s < start_s - LEAD_S:
+                    continue
             try:
                 frames = packet.decode()
             except (av.error.FFmpegError, ValueError):
@@ -528,11 +543,12 @@ class _Ear:
                 continue
             self.good += bool(frames)
             yield from frames
-            if at_s > end_s:
-                return
+        if from_first:
+            self._over_s = end_s
 
 
 def _samples(frames: Sequence[Any]) -> list[Floats]:
+    """Mono frames -> their samples, each (n,)."""
     return [f.to_ndarray().reshape(-1).astype(np.float32) for f in frames]
 
 

@@ -12,8 +12,13 @@ Everything is symmetric: a pair is always worked on in the order of its keys. No
 from __future__ import annotations
 
 import math
+import multiprocessing
+import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +31,7 @@ VERSION = 5  # part of every context: pairs scored by other rules are never mixe
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
 QUERY_ROWS = 1024  # moments of one video that are asked for in a library-wide search
+PARALLEL_FROM = 2000  # fewer pairs are not worth starting processes for
 PAIR_CELLS = 4_000_000  # similarities of one pair; longer pairs are aligned on a coarser grid
 
 
@@ -173,12 +179,38 @@ def compare_all(
     new: set[str],
     tolerance: tuple[float, float],
     calibration: Calibration,
+    jobs: int = 1,
 ) -> Iterator[Match]:
-    """A Match (a, b are keys) of every candidate pair that shares something."""
-    for a, b in candidates(shelf, new, tolerance, calibration):
-        match = compare(a, b, calibration)
-        if match is not None:
-            yield match
+    """A Match (a, b are keys) of every candidate pair that shares something.
+
+    With `jobs` above 1 and enough to do, pairs are aligned in as many processes.
+    """
+    pairs = candidates(shelf, new, tolerance, calibration)
+    head = list(islice(pairs, PARALLEL_FROM))
+    if jobs < 2 or len(head) < PARALLEL_FROM:
+        for a, b in chain(head, pairs):
+            if (match := compare(a, b, calibration)) is not None:
+                yield match
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _ignore_interrupt) as pool:
+        waiting: deque[Future[list[Match]]] = deque()
+        rest = chain(head, pairs)
+        while chunk := list(islice(rest, 64)):
+            waiting.append(pool.submit(_compare_some, chunk, calibration))
+            if len(waiting) > 4 * jobs:  # bounded: results leave as pairs come in
+                yield from waiting.popleft().result()
+        for future in waiting:
+            yield from future.result()
+
+
+def _compare_some(pairs: list[tuple[Features, Features]], calibration: Calibration) -> list[Match]:
+    return [m for a, b in pairs if (m := compare(a, b, calibration)) is not None]
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 # -- one pair -----------------------------------------------------------------------------------

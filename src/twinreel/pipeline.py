@@ -7,9 +7,10 @@ for group in report.groups:
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,12 +63,13 @@ def find_duplicates(
                 f"no video under {', '.join(map(str, paths))} "
                 f"({sum(found.skipped.values())} files left out); see --ext and --include-system"
             )
-        try:
+        # Ctrl-C ends the stage it meets; what is known goes into the report, the next run goes on.
+        with run.interruptible():
             run.identify()
             run.look()
-        except KeyboardInterrupt:
-            run.partial = True
-        run.compare()
+        with run.interruptible():
+            run.score()
+        run.select()
         return run.report()
 
 
@@ -150,6 +152,14 @@ class Run(Inventory):
         size = self.options.model.embedding_size
         self.model = identity(self.spec, self.weights_sha256, 0 if size == self.spec.dim else size)
 
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Ctrl-C inside marks the run as partial and goes no further."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.partial = True
+
     @property
     def context(self) -> str:
         """What pairs must agree in to be kept together."""
@@ -157,7 +167,7 @@ class Run(Inventory):
         plain = [str(t) for t in tolerance]
         return fingerprint(self.model, self.sampling, plain, COMPARE_VERSION, self.calibration)
 
-    def compare(self) -> None:
+    def score(self) -> None:
         """Score pairs that have not been scored before: k new videos against all known ones."""
         if not self.model:
             self._identity()
@@ -171,9 +181,17 @@ class Run(Inventory):
             shelf = Shelf(list(self.library.all_features(self.model, self.sampling, keys)))
             tolerance = self.options.compare.tolerance()
             with self.progress.stage("compare", None):
-                scored = compare_all(shelf, new, tolerance, self.calibration)
+                jobs = self.options.decode.jobs or os.cpu_count() or 1
+                scored = compare_all(shelf, new, tolerance, self.calibration, jobs)
                 told = (self._with_orientation(m) for m in scored)
                 self.library.put_pairs(self.context, new, (_ordered(m) for m in told))
+
+    def select(self) -> None:
+        """The matches of this run's videos, out of all that the library holds."""
+        if not self.model:
+            self._identity()
+        active = {f.key for f in self.files} | {f.key for f in self.offline()}
+        removed = self.library.recall_all("removed")
         least = 0.0 if self.options.compare.all_matches else self.min_score
         apart = self.library.recall_all("unmatched")
         old = {f.key for f in self.files if self._archived(f.path)}

@@ -40,6 +40,7 @@ class Strength:
     band: float = 0.2  # bars above and below, or at the sides
     paste: float = 0.2  # shrunk over something else
     paste_min: float = 0.35  # smallest width when shrunk
+    foreign: float = 0.45  # share of bands and pastes that lie over another picture
     inset: float = 0.12  # another picture over ours
     blend: float = 0.05  # another picture shines through
     sprite: float = 0.35  # text, logos, shapes
@@ -283,14 +284,14 @@ class Edits:
         dark = (grey < 0.5).view(-1, 1, 1, 1)
         plain = torch.where((grey < 0.85).view(-1, 1, 1, 1), torch.where(dark, 0.0, 1.0), plain)
         behind = plain.expand(-1, -1, size, size).clone()
-        own = holes & partial & (kind < 0.3)
+        own = holes & partial & (kind < 0.2)
         if own.any():
             zoom = draw.uniform(0.4, 1)[own]
             zero = torch.zeros_like(zoom)
             small = F.avg_pool2d(source[own], source.shape[-1] // 10)
             m = _scale_shift(zoom, torch.ones_like(zoom), zero, zero)
             behind[own] = sample(small, m, size)[0]
-        foreign = holes & partial & (kind > 0.55)
+        foreign = holes & partial & (kind >= 1 - self.strength.foreign)
         if foreign.any():
             rows, pictures = self._others(int(foreign.sum()), size, draw.rng)
             behind[foreign] = pictures

@@ -134,9 +134,12 @@ class Trial:
         chosen, extra = rest[:count], rest[count : count + distractors]
         side = pool.pixels.shape[-1]
         images = [Image.fromarray(pool.pixels[i].transpose(1, 2, 0)) for i in chosen]
+        # What is shown beside a picture is not in the gallery, else it would be a right answer too.
+        beside = rng.permutation(np.flatnonzero(~pool.held))[: len(images)]
+        others = [Image.fromarray(pool.pixels[i].transpose(1, 2, 0)) for i in beside]
         queries = {}
         for name, edit in EDITS.items():
-            made = [edit(im, images[(k + 1) % len(images)]) for k, im in enumerate(images)]
+            made = [edit(im, others[k % len(others)]) for k, im in enumerate(images)]
             made = [im.resize((side, side), Image.Resampling.BICUBIC) for im in made]
             queries[name] = torch.from_numpy(
                 np.stack([np.asarray(im).transpose(2, 0, 1) for im in made]))

@@ -16,6 +16,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -71,9 +72,24 @@ def rate(net: nn.Module, dtype: torch.dtype, batch: int = 16, rounds: int = 12) 
     return batch * rounds / (time.process_time() - began)
 
 
-def release(checkpoint: Path, pool: Pool, to: Path, *, settle_steps: int = 40) -> dict[str, object]:
-    """Write the weights; return what was measured on the way."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+def write(fused: TwinNet, state: dict[str, Any], checkpoint: Path, to: Path) -> dict[str, object]:
+    """Write the weights file, whole or not at all; return its size and sha256."""
+    blob = pack(fused, {
+        "format": "pt", "name": VERSION, "licence": "Apache-2.0", "step": str(state["step"]),
+        "config_sha256": state["config"]["sha256"], "data_sha256": state["data_sha256"],
+        "seed": str(state["config"]["seed"]), "minutes": f"{state['spent'] / 60:.1f}",
+        "run_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+    })
+    to.mkdir(parents=True, exist_ok=True)
+    part = to / (FILE + ".part")
+    part.write_bytes(blob)
+    os.replace(part, to / FILE)
+    return {"bytes": len(blob), "sha256": hashlib.sha256(blob).hexdigest()}
+
+
+def release(state: dict[str, Any], checkpoint: Path, pool: Pool, to: Path, *,
+            settle_steps: int = 40) -> dict[str, object]:
+    """Settle, fuse and write the weights; return what was measured on the way."""
     config: Config = state["config"]
     if state["data_sha256"] != pool.sha256:
         raise ValueError(f"{checkpoint} was trained on data {state['data_sha256'][:12]}, the pool "
@@ -105,18 +121,7 @@ def release(checkpoint: Path, pool: Pool, to: Path, *, settle_steps: int = 40) -
         "frames_per_cpu_s_fp32": rate(TwinNet.fused(half), torch.float32),
         "frames_per_cpu_s_bf16": rate(TwinNet.fused(half), torch.bfloat16),
     }
-    blob = pack(fused, {
-        "format": "pt", "name": VERSION, "licence": "Apache-2.0", "config_sha256": config["sha256"],
-        "data_sha256": pool.sha256, "step": str(state["step"]), "seed": str(config["seed"]),
-        "minutes": f"{state['spent'] / 60:.1f}",
-        "run_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-    })
-    figures["bytes"] = len(blob)
-    figures["sha256"] = hashlib.sha256(blob).hexdigest()
-    to.mkdir(parents=True, exist_ok=True)
-    part = to / (FILE + ".part")
-    part.write_bytes(blob)
-    os.replace(part, to / FILE)
+    figures |= write(fused, state, checkpoint, to)
     return figures
 
 
@@ -126,11 +131,19 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/v1"))
     parser.add_argument("--to", type=Path, default=Path("src/twinreel/data"))
     parser.add_argument("--settle", type=int, default=40, help="batches to measure statistics on")
+    parser.add_argument("--quick", action="store_true",
+                        help="write what the checkpoint holds, settle and measure nothing")
     args = parser.parse_args()
-    state = torch.load(args.run / "last.pt", map_location="cpu", weights_only=True)
+    checkpoint = args.run / "last.pt"
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if args.quick:
+        net = TwinNet()
+        net.load_state_dict(state["ema"])
+        print(json.dumps(write(net.eval().fuse(), state, checkpoint, args.to)))
+        return
     data = state["config"]["data"]
     pool = load_pool(None, args.run / "pool.npz", size=data["size"], drawn=data["drawn"])
-    figures = release(args.run / "last.pt", pool, args.to, settle_steps=args.settle)
+    figures = release(state, checkpoint, pool, args.to, settle_steps=args.settle)
     text = json.dumps(figures, indent=2)
     (args.run / "release.json").write_text(text + "\n")
     print(text)

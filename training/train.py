@@ -60,6 +60,8 @@ class Views:
             if name in folders:
                 self.weight[folder == folders[name]] = weight
         self.strong = Edits(self.pixels, sprites, Strength())
+        self.later = Edits(self.pixels, sprites, Strength(**config["later"]))
+        self.later_from: float = config["views"]["later_from"]
         self.weak = Edits(self.pixels, sprites, WEAK)
         self.pairs: int = config["views"]["pairs"]
         self.weak_first: float = config["views"]["weak_first"]
@@ -90,7 +92,8 @@ class Views:
         views = torch.empty(2 * self.pairs, 3, size, size)
         other = torch.empty(2 * self.pairs, dtype=torch.int64)
         views[mild], other[mild] = self.weak(twice[mild], size=size, rng=rng)
-        views[~mild], other[~mild] = self.strong(twice[~mild], size=size, rng=rng)
+        strong = self.strong if share < self.later_from else self.later
+        views[~mild], other[~mild] = strong(twice[~mild], size=size, rng=rng)
         shown = torch.where(other >= 0, self.scene[other.clamp(min=0)], -1)
         return views, self.scene[rows].repeat(2), shown
 

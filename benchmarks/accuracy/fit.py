@@ -25,6 +25,14 @@ from twinreel import models
 from twinreel.store import Library
 
 
+SUBSETS = {
+    "first similarity alone": [0],
+    "first, similarity and agreement": [0, 1],
+    "first witness": [0, 1, 2, 3],
+    "second witness": [-6, -5, -4, -3],
+}
+
+
 def shared_s(a: dict[str, Any], b: dict[str, Any]) -> float:
     """Seconds of source content that two files of the truth have in common."""
     total = 0.0
@@ -36,7 +44,7 @@ def shared_s(a: dict[str, Any], b: dict[str, Any]) -> float:
 
 
 def collect(library: str, model: str, truth: Path) -> tuple[Any, Any, list[tuple[str, str]]]:
-    """(evidence (n, 5), labels (n,), names) of every pair of the truth that can be aligned."""
+    """(evidence (n, k), labels (n,), names) of every pair of the truth that can be aligned."""
     files = {f["name"]: f for f in json.loads(truth.read_text())["files"]}
     spec = models.get(model)
     calibration = c.Calibration(**spec.extra.get("calibration", {}))
@@ -44,7 +52,7 @@ def collect(library: str, model: str, truth: Path) -> tuple[Any, Any, list[tuple
     with Library.open(library) as kept:
         by_key = {f.key: os.path.basename(f.path) for f, _, _ in kept.files()}
         found = {
-            (f.model, f.sampling): None for f in _all(kept) if f.model.startswith(f"{model}@")
+            (f.model, f.sampling): None for f in _all(kept) if f.model.startswith(f"{model}@") and not f.sampling.startswith("uniform")
         }
         for made in found:
             features = [f for f in kept.all_features(*made) if by_key.get(f.key) in files]
@@ -101,6 +109,11 @@ def main() -> None:
     print(f"hardest negative {hardest:.4f}; recall above it {(score[y] > hardest).mean():.4f}")
     for t in (0.5, 0.7, 0.8, 0.9, 0.95, 0.99):
         print(f"at {t}: recall {(score[y] >= t).mean():.4f}, false {int((score[~y] >= t).sum())}")
+    for name, use in SUBSETS.items():
+        found = LogisticRegression(C=100.0, max_iter=5000).fit(x[:, use], y)
+        z = found.decision_function(x[:, use])
+        print(f"{name}: recall above hardest negative {(z[y] > z[~y].max()).mean():.4f} "
+              f"coef {np.round(found.coef_[0], 2)} bias {found.intercept_[0]:.2f}")
     print("worst negatives:")
     for i in [i for i in order if not y[i]][:15]:
         print(f"  {score[i]:.3f}", *names[i], np.round(x[i], 3))

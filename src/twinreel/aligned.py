@@ -372,7 +372,7 @@ def _toned(a: Floats, b: Floats) -> tuple[Floats, float]:
 
 
 def _beyond(values: Floats, around: Floats) -> Floats:
-    """How far `values` lie outside what `around` has within two pixels; edges may be that far off."""
+    """How far `values` lie outside what `around` has within two pixels: so far edges may be off."""
     size = (1, 5, 5)
     low = ndimage.minimum_filter(around, size)
     high = ndimage.maximum_filter(around, size)

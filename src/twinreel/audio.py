@@ -462,17 +462,14 @@ class _Ear:
                 self._lead_s = float("inf")
 
     def _seek(self, at_s: float) -> None:
-        """To `at_s` after the first picture, or a little before; 0 is the very beginning."""
+        """To `at_s` after the first picture, or a little before; 0 is the track's beginning."""
         base = rational(self._track.time_base)
+        stamp = self._track.start_time or 0  # sound may begin before the picture
+        if at_s > 0 and base:
+            stamp = int((at_s + self._zero_s) / base)
         try:
-            if at_s > 0 and base:
-                stamp = int((at_s + self._zero_s) / base)
-                self._container.seek(stamp, stream=self._track, backward=True)
-                return
-            try:
-                self._container.seek(-(2**40), backward=True)  # sound may begin before the picture
-            except av.error.FFmpegError:
-                self._container.seek(0, backward=True)  # AVI knows no times before 0
+            # By the track's own packets: pictures may lie far from the sound that goes with them.
+            self._container.seek(stamp, stream=self._track, backward=True)
         except av.error.FFmpegError as error:
             raise DecodeFailed(self._path, f"no way to {at_s:.1f} s: {error.strerror}") from None
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 5  # part of every context: pairs scored by other rules are never mixed
+VERSION = 6  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
@@ -41,41 +41,52 @@ class Calibration:
 
     The score is a logistic function of the evidence vector (see Evidence.vector). `floor` is the
     similarity below which two moments count as unlike, `candidate` the mean similarity of a pair's
-    best moments from which on it is aligned at all.
+    best moments from which on it is aligned at all. `parts`: widths of the descriptors that a
+    vector is made of, each a witness of its own; () for one.
     """
 
-    weights: tuple[float, ...] = (25.0, 12.0, 0.0, 1.0, 0.0)
+    weights: tuple[float, ...] = (25.0, 12.0, 0.0, 0.0, 1.0, 0.0)
     bias: float = -30.5
     floor: float = 0.5
     candidate: float = 0.55
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What speaks for two aligned videos showing the same.
+class Witness:
+    """What one descriptor says of two aligned videos.
 
     similarity: mean cosine of aligned moments, -1..1. agreement: how well the changes agree (each
     moment less its video's mean, correlated over the aligned moments), -1..1; one room and camera
     at two times are similar and disagree; 1 where nothing changes and so nothing can disagree.
-    change: how much there is, 0 (still) to 1. covered: the smaller coverage. moments: distinct
-    aligned moments that show something.
+    change: how much there is, 0 (still) to 1. independent: how many different changes there are
+    (the participation ratio of their spectrum): agreement in many is worth more than in one.
     """
 
     similarity: float
     agreement: float
     change: float
+    independent: float
+
+    def vector(self) -> tuple[float, ...]:
+        """(similarity, agreement, change, weight of the agreement as Fisher's z)."""
+        z = math.atanh(max(-0.99, min(0.99, self.agreement)))
+        return self.similarity, self.agreement, self.change, z * math.sqrt(self.independent)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for two aligned videos showing the same: one or more witnesses, the smaller
+    coverage, and how many distinct aligned moments show something."""
+
+    witnesses: tuple[Witness, ...]
     covered: float
     moments: int
 
     def vector(self) -> tuple[float, ...]:
-        """The numbers that the score is made of."""
-        return (
-            self.similarity,
-            self.agreement,
-            self.change,
-            self.covered,
-            math.log2(1 + min(self.moments, 32)) / 5,
-        )
+        """The numbers that the score is made of: each witness's four, coverage, moments."""
+        heard = [x for witness in self.witnesses for x in witness.vector()]
+        return (*heard, self.covered, math.log2(1 + min(self.moments, 32)) / 5)
 
     def score(self, calibration: Calibration) -> float:
         """0..1."""
@@ -274,7 +285,7 @@ def _explain(
         covered([s.a for s in segments], a.duration_s),
         covered([s.b for s in segments], b.duration_s),
     )
-    return tuple(segments), weigh(runs, a, b, shared)
+    return tuple(segments), weigh(runs, a, b, shared, calibration.parts)
 
 
 def relation_of(cover_a: float, cover_b: float) -> str:
@@ -340,20 +351,35 @@ def _segment(run: Run, a: Features, b: Features, step: float) -> Segment:
     )
 
 
-def weigh(runs: Sequence[Run], a: Features, b: Features, shared: float) -> Evidence:
+def weigh(
+    runs: Sequence[Run], a: Features, b: Features, shared: float, parts: Sequence[int] = ()
+) -> Evidence:
     """Sum up an alignment.
 
     Args:
         runs: aligned moments, as rows of a and b.
         shared: the smaller coverage.
+        parts: widths of the descriptors in a vector; () for one.
     """
     at = np.concatenate([r.rows_a for r in runs])
     to = np.concatenate([r.rows_b for r in runs])
     va, vb = a.vectors[at], b.vectors[to]
+    ends = np.cumsum(parts or (va.shape[1],)).tolist()
+    witnesses = tuple(
+        _hear(va[:, start:end], vb[:, start:end])
+        for start, end in zip([0, *ends[:-1]], ends, strict=True)
+    )
+    return Evidence(witnesses, shared, min(len(at), len(np.unique(to))))
+
+
+def _hear(va: Floats, vb: Floats) -> Witness:
+    """One descriptor's rows of aligned moments, (n, d) each, all of one length -> its word."""
+    length = max(float((va * va).sum(axis=1).mean()), 1e-12)
     da, db = va - va.mean(axis=0), vb - vb.mean(axis=0)
     power = math.sqrt(float((da * da).sum()) * float((db * db).sum()))
     # Change below 2 % of a vector's length per moment is noise of coding.
-    change = min(1.0, power / (0.02 * len(va)))
+    change = min(1.0, power / (0.02 * len(va) * length))
     agreement = 1.0 - change * (1.0 - float((da * db).sum()) / power) if power > 0 else 1.0
-    similarity = float(np.concatenate([r.sims for r in runs]).mean())
-    return Evidence(similarity, agreement, change, shared, min(len(at), len(np.unique(to))))
+    gram = da @ da.T
+    independent = float(np.trace(gram)) ** 2 / max(float((gram * gram).sum()), 1e-12)
+    return Witness(float((va * vb).sum(axis=1).mean()) / length, agreement, change, independent)

@@ -25,7 +25,6 @@ from twinreel.batches import Batcher
 from twinreel.claims import Claim, Claims
 from twinreel.clips import ClipTask, Ended, Rows, work
 from twinreel.errors import CannotRead, OutputError, VideoError
-from twinreel.exact import content_key
 from twinreel.extract_options import ExtractOptions
 from twinreel.extract_plan import Entry, merged, note, plan
 from twinreel.extract_status import Summary, write_status
@@ -34,6 +33,7 @@ from twinreel.forward import Runner, yield_cores
 from twinreel.manifest import Job, run_folder
 from twinreel.outputs import FORMATS, HIDDEN, OtherOutput, Result, Shelf
 from twinreel.projection import settle
+from twinreel.sources import changed, source_of, stat_of
 from twinreel.types import Floats
 from twinreel.whole import Meta, Notes, disk
 
@@ -115,6 +115,8 @@ class _Run:
         self._open: dict[str, _Video] = {}
         self._written: list[tuple[_Video, Meta]] = []  # in a shard that is still open
         self._later: list[Job] = []
+        self._feed: Feed | None = None
+        self._write_s = 0.0
         self._runner = Runner(entries, options, say)
         self._entries = self._runner.entries
         self._samplings, self._owners = merged(self._entries)
@@ -169,7 +171,7 @@ class _Run:
             if claim is not None:
                 self._claims.release(claim)
             return None
-        source = _source(job.video)
+        source = source_of(job.video)
         self._notes.add({"name": job.name, "video": job.video, "state": "started",
                          "by": self._claims.owner})  # fmt: skip
         return _Video(job, claim, source, time.monotonic(), wanted)
@@ -190,7 +192,7 @@ class _Run:
                         "move it away, or pass --overwrite"))  # fmt: skip
                     return None
                 meta = None
-            if meta is None or _changed(job.video, meta):
+            if meta is None or changed(job.video, meta):
                 wanted.append(i)
             else:
                 metas.append(meta)
@@ -217,7 +219,7 @@ class _Run:
             return True  # somebody tried during this run
         if self._options.retry_failed or old.get("transient"):
             return False
-        return _stat(job.video) == {k: old.get("source", {}).get(k) for k in ("size", "mtime_ns")}
+        return stat_of(job.video) == {k: old.get("source", {}).get(k) for k in ("size", "mtime_ns")}
 
     # -- the run --------------------------------------------------------------------------------
 
@@ -225,6 +227,7 @@ class _Run:
         todo, self._later = self._jobs, []
         self._notes.refresh()
         feed = Feed(work, self._options.jobs, self._options.stall, len(self._jobs))
+        self._feed = feed
         try:
             settle(self._runner, self._options, self._jobs, self._folder, self._claims, feed)
             self._entries = self._runner.entries
@@ -233,7 +236,8 @@ class _Run:
                 for event in feed.events(self._tasks(todo)):
                     self._handle(event)
                 for batcher in self._batchers:
-                    self._run(batcher.flush)
+                    batcher.flush()
+                self._finish()
                 self._close_shard()
                 todo, self._later = self._later, []
                 if todo:
@@ -244,23 +248,23 @@ class _Run:
         except OutputError as error:
             self._summary.stopped = str(error)
         except KeyboardInterrupt:
+            self._close_shard()
             self._summary.stopped = "stopped by the user; the same command goes on from here"
         finally:
             feed.close()
             self._claims.close()
         known = self._summary.records
         self._summary.not_reached = [j.name for j in self._jobs if j.name not in known]
-        seconds = self._summary.seconds
-        seconds.update(self._runner.seconds)
-        seconds["decode"] = feed.waited_s
-        self._summary.seconds = {
-            k: seconds.get(k, 0.0) for k in ("decode", "transfer", "model", "write")
-        }
+        self._time()
         return self._summary
 
-    def _run(self, step: Callable[[], None]) -> None:
-        step()
-        self._finish()
+    def _time(self) -> None:
+        """Bring the summary's shares of time up to date."""
+        self._summary.seconds = {
+            "decode": self._feed.waited_s if self._feed else 0.0,
+            **self._runner.seconds,
+            "write": self._write_s,
+        }
 
     def _handle(self, event: Any) -> None:
         video = self._open.get(event.task.name)
@@ -310,7 +314,7 @@ class _Run:
             if video.claim is not None and not self._claims.holds(video.claim):
                 self._later.append(job)  # somebody thought us dead; see what they make of it
                 return
-            if _stat(job.video) != {k: video.source[k] for k in ("size", "mtime_ns")}:
+            if stat_of(job.video) != {k: video.source[k] for k in ("size", "mtime_ns")}:
                 raise CannotRead(job.video, "the file changed while it was read")
             results = [self._result(video, e) for e in video.wanted]
         except VideoError as error:
@@ -328,9 +332,7 @@ class _Run:
         self._summary.computed += 1
         if self._options.format not in ("parquet", "tar") or self._shelf.full():
             self._close_shard()
-        self._summary.seconds["write"] = (
-            self._summary.seconds.get("write", 0.0) + time.monotonic() - since
-        )
+        self._write_s += time.monotonic() - since
 
     def _result(self, video: _Video, e: int) -> Result:
         """The array of one network, in the order of its rows, and all that is known of it."""
@@ -403,6 +405,7 @@ class _Run:
         if note_it or not known or known["state"] != state:
             self._notes.add(record)
         self._summary.records[job.name] = record
+        self._time()
         self._on_record(record, self._summary)
 
     def _gather(self) -> None:
@@ -414,29 +417,3 @@ class _TooShort(VideoError):
     """Not enough of the video for one row."""
 
     stage = "sample"
-
-
-def _stat(path: str) -> Meta | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
-
-
-def _source(path: str) -> Meta:
-    """What a source file is known by: path, size, time and content key ('' if unreadable)."""
-    try:
-        key = content_key(path)
-    except CannotRead:
-        key = ""  # the decoder will say what is wrong with it
-    return {"path": path, **(_stat(path) or {"size": 0, "mtime_ns": 0}), "key": key}
-
-
-def _changed(path: str, meta: Meta) -> bool:
-    """Whether an output's source is another file now than the one it was made from."""
-    source, now = meta.get("source", {}), _stat(path)
-    if now is None or now == {k: source.get(k) for k in ("size", "mtime_ns")}:
-        return False
-    return bool(_source(path)["key"] != source.get("key"))
-

@@ -70,6 +70,8 @@ class Runner:
                 self._say(
                     f"{entry.spec.name}: RANDOM WEIGHTS ({entry.sha256}); the numbers mean nothing"
                 )
+            if assumed := entry.spec.extra.get("assumed"):
+                self._say(assumed)
             self._networks[i] = network
         return self._networks[i]
 
@@ -81,7 +83,14 @@ class Runner:
 
     def dim(self, i: int) -> int:
         """Numbers in a row of entry i."""
-        return self.projections[i].dim if i in self.projections else self.entries[i].spec.dim
+        if i in self.projections:
+            return self.projections[i].dim
+        return self.cut(i) or self.entries[i].spec.dim
+
+    def cut(self, i: int) -> int:
+        """First numbers that are used alone: only of networks trained for that; else 0."""
+        size = self._options.embedding_size
+        return size if self.entries and size in self.entries[i].spec.nested else 0
 
     def run(self, i: int) -> Callable[[Pixels], Floats]:
         """A function: uint8 (n, ...) -> float32 (n, ...), for any n."""
@@ -138,6 +147,8 @@ class Runner:
         """Projection, rows of length 1, then the written type: in this order, as the seed does."""
         if i in self.projections:
             vectors = self.projections[i](vectors)
+        elif cut := self.cut(i):
+            vectors = vectors[:, :cut]
         if self._options.l2_normalize:
             flat = vectors.reshape(len(vectors), -1)
             length = np.sqrt(np.square(flat).sum(axis=1, keepdims=True))

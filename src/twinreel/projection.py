@@ -69,6 +69,8 @@ def settle(
     if not options.embedding_size:
         return
     for i, entry in enumerate(list(runner.entries)):
+        if runner.cut(i) or options.embedding_size == entry.spec.dim:
+            continue  # trained to be cut there, or asked for whole
         path = Path(options.projection) if options.projection else _place(folder, entry, options)
         while not path.exists():
             if options.projection:

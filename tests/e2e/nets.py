@@ -1,15 +1,9 @@
-"""Small networks and ill-behaved decoders for the tests of `extract`."""
+"""Small networks for the tests of `extract`."""
 
 from __future__ import annotations
 
-import os
-import time
-from typing import Any
-
 import torch
 from torch import nn
-
-from twinreel import clips
 
 
 class Grid(nn.Module):
@@ -43,19 +37,3 @@ def clip_grid() -> nn.Module:
     net = Grid()
     net.twinreel = {**Grid.twinreel, "frames": 8, "fps": 12.0}  # type: ignore[misc]
     return net
-
-
-def unruly(task: clips.ClipTask, emit: Any, beat: Any) -> None:
-    """Decodes, but for names that say otherwise."""
-    if "hang" in task.path:
-        time.sleep(3600)
-    if "crash" in task.path:
-        os._exit(11)
-    clips.work(task, emit, beat)
-
-
-def vanish(task: clips.ClipTask, emit: Any, beat: Any) -> None:
-    """The file is removed as soon as it is to be read."""
-    if "gone" in task.path:
-        os.unlink(task.path)
-    clips.work(task, emit, beat)

@@ -689,3 +689,48 @@ def test_killed_then_act_again(place: Place, monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(2):
         call("undo")
     assert place.now == before
+
+
+# -- with real videos -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def films(place: Place) -> Path:
+    from tests.videos import make
+
+    folder = place.root.parent / "real"
+    folder.mkdir()
+    make(folder / "a_orig.mp4", seconds=3, size=(320, 180), seed=4)
+    shutil.copy(folder / "a_orig.mp4", folder / "b_copy.mp4")
+    make(folder / "c_small.mp4", seconds=3, size=(160, 90), seed=4)
+    make(folder / "other.mp4", seconds=3, size=(160, 90), seed=5)
+    (folder / "z_link.mp4").symlink_to(folder / "a_orig.mp4")
+    return folder
+
+
+def test_from_dups_to_undo(place: Place, films: Path) -> None:
+    """Search, act for good, and the same again with the trash: the real decode check included."""
+    call("dups", str(films), "-o", str(place.base / "found.json"), "-q")
+    before = tree(films)
+    out = call("act", "trash", str(place.base / "found.json"), "--yes").output
+    left = tree(films)
+    assert "done: 2 files" in out and "refused: 0" in out
+    assert {"other.mp4", "z_link.mp4"} < set(left)
+    assert ("a_orig.mp4" in left) != ("b_copy.mp4" in left) and "c_small.mp4" not in left
+    call("undo")
+    assert tree(films) == before
+
+
+def test_a_kept_file_whose_end_does_not_decode(place: Place, films: Path) -> None:
+    """The head is the same and the key says nothing: the packets have to be read."""
+    kept, copy = films / "a_orig.mp4", films / "c_small.mp4"
+    data = bytearray(kept.read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start + 6000 :] = bytes(len(data) - start - 6000)
+    broken = put(films / "broken.mkv", bytes(data))
+    report_of(films, [broken, copy], relation="copy").save(place.report)
+    out = place.act("delete", "--yes", "--permanently", code=1).output
+    assert "keep another" in out and copy.exists()
+    report_of(films, [kept, copy], relation="copy").save(place.report)
+    place.act("delete", "--yes", "--permanently", "--verify", "full")
+    assert kept.exists() and not copy.exists()

@@ -1,4 +1,4 @@
-"""`twinreel dups` from the first run to the tenth: what it finds, remembers and never does again."""
+"""`twinreel dups` from the first run to the tenth: what it finds, keeps, and never does again."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_the_first_run_as_a_user_sees_it(tmp_path: Path, originals: Path) -> Non
 def test_a_second_run_opens_no_video(desk: Desk) -> None:
     first = desk.report()
     assert grouped(first) == GROUPS
-    assert desk.looked() == [n for n in ALL if n != "wood again.mp4"]  # one of two equal files
+    assert desk.looked() == [n for n in ALL if n != "wood.mp4"]  # one of two equal files
     assert desk.report()["groups"] == first["groups"]
     assert desk.looked() == []
 
@@ -174,9 +174,7 @@ def test_changed_options_never_meet_stale_vectors(desk: Desk) -> None:
     assert len(desk.looked()) == 5  # finer: has to look again
     assert a["model"]["sampling"] != b["model"]["sampling"]
     rows = dict(desk.sql("SELECT sampling, max(rows) FROM features GROUP BY sampling"))
-    assert rows == {a["model"]["sampling"]: 5, b["model"]["sampling"]: 32} or max(
-        rows.values()
-    ) <= 32
+    assert rows == {a["model"]["sampling"]: 8, b["model"]["sampling"]: 32}
     assert grouped(a) == grouped(b) == GROUPS
     desk.report("--moments", "8")
     desk.report("--moments", "32")
@@ -187,9 +185,7 @@ def test_changed_options_never_meet_stale_vectors(desk: Desk) -> None:
 
 def test_a_changed_threshold_opens_no_video_and_scores_nothing_anew(desk: Desk) -> None:
     loose = desk.report("--min-score", "0.3", "--all-matches")
-    pairs = desk.sql("SELECT rowid, * FROM pairs ORDER BY a, b") if False else desk.sql(
-        "SELECT * FROM pairs ORDER BY a, b"
-    )
+    pairs = desk.sql("SELECT * FROM pairs ORDER BY a, b")
     desk.looked()
     scores = {m["score"] for m in loose["matches"]}
     strict = desk.report("--min-score", "1.0")
@@ -448,7 +444,6 @@ def test_videos_of_disks_not_plugged_in_match_but_justify_nothing(desk: Desk) ->
     desk.report()
     unplug(desk, lambda p: p.endswith(("lake.mp4", "wood.mp4")))
     found = desk.report()
-    assert desk.looked() == [] or True
     away = {v["path"]: v for v in found["videos"] if v["offline"]}
     assert sorted(away) == ["/no-such-disk/lake.mp4", "/no-such-disk/wood.mp4"]
     assert all(v["last_seen"] == "2026-01-02T03:04:05Z" for v in away.values())
@@ -457,13 +452,12 @@ def test_videos_of_disks_not_plugged_in_match_but_justify_nothing(desk: Desk) ->
         assert not group["keep"].startswith("/no-such-disk/")
     # The lake has two copies here: one may go. The wood has one: nothing may.
     text = desk.dups(desk.videos)
-    lake = min(
-        (desk.videos / n for n in ("lake bars.mp4", "lake small.mkv")),
-        key=lambda p: found["groups"] and str(p) in [g["keep"] for g in found["groups"]],
-    )
     assert "(2 offline)" in text
-    size = lake.stat().st_size
-    assert f"{size / 1000:.1f} kB could be freed" in text
+    kept = {g["keep"] for g in found["groups"]}
+    here = [str(desk.videos / n) for n in ("lake bars.mp4", "lake small.mkv", "wood again.mp4")]
+    assert kept <= set(here)
+    (other,) = set(here) - kept
+    assert f"{os.path.getsize(other) / 1000:.1f} kB could be freed" in text
 
 
 def test_a_deleted_file_is_not_offline(desk: Desk) -> None:

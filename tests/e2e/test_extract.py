@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests import videos
-from tests.e2e import nets
+from tests.e2e import unruly
 from twinreel import extract as journey
 from twinreel import whole
 from twinreel.devices import spread
@@ -26,6 +26,7 @@ from twinreel.extract_options import ExtractOptions
 from twinreel.extract_plan import plan
 from twinreel.extract_status import Summary, read_status
 from twinreel.manifest import from_csv, from_files
+from twinreel.outputs import FORMATS
 
 GRID = "tests.e2e.nets:grid"
 
@@ -49,7 +50,8 @@ def _jobs(folder: Path, out: Path, suffix: str = ".npy") -> list[Any]:
 
 def _run(folder: Path, out: Path, **options: Any) -> Summary:
     given = {"model": (GRID,), "jobs": 2, "threads": 1, **options}
-    return extract(_jobs(folder, out), ExtractOptions(**given), out)
+    suffix = FORMATS[given.get("format", "npy")]
+    return extract(_jobs(folder, out, suffix), ExtractOptions(**given), out)
 
 
 def _states(summary: Summary) -> dict[str, str]:
@@ -203,8 +205,8 @@ def test_a_decoder_that_hangs_or_crashes(
     folder.mkdir()
     for name in ("hang.mp4", "crash.mp4", "good.mp4"):
         shutil.copy(films / "a" / "x.mp4", folder / name)
-    monkeypatch.setattr(journey, "work", nets.unruly)
-    summary = _run(folder, tmp_path / "out", stall=3.0)
+    monkeypatch.setattr(journey, "work", unruly.unruly)
+    summary = _run(folder, tmp_path / "out", stall=8.0)
     assert _states(summary) == {"hang.mp4": "failed", "crash.mp4": "failed", "good.mp4": "done"}
     reasons = {n: r["error"] for n, r in summary.records.items() if r["state"] == "failed"}
     assert reasons == {"hang.mp4.npy": "Stalled", "crash.mp4.npy": "WorkerDied"}
@@ -220,7 +222,7 @@ def test_a_file_that_vanishes_during_the_run(
     folder.mkdir()
     for name in ("gone.mp4", "good.mp4"):
         shutil.copy(films / "a" / "x.mp4", folder / name)
-    monkeypatch.setattr(journey, "work", nets.vanish)
+    monkeypatch.setattr(journey, "work", unruly.vanish)
     summary = _run(folder, tmp_path / "out")
     assert _states(summary) == {"gone.mp4": "missing", "good.mp4": "done"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from twinreel.compare import (
     Calibration,
     Evidence,
     Shelf,
+    Witness,
     candidates,
     compare,
     compare_all,
@@ -179,13 +181,17 @@ def test_length_alike() -> None:
 
 def test_evidence_weighs_up() -> None:
     """Better in any respect is never worse in score."""
-    base = Evidence(0.9, 0.8, 0.5, 0.8, 10)
+    word = Witness(0.9, 0.8, 0.5, 3.0)
+    base = Evidence((word,), 0.8, 10)
     for better in (
-        Evidence(0.95, 0.8, 0.5, 0.8, 10), Evidence(0.9, 0.9, 0.5, 0.8, 10),
-        Evidence(0.9, 0.8, 0.5, 0.9, 10), Evidence(0.9, 0.8, 0.5, 0.8, 20),
-    ):  # fmt: skip
+        Evidence((replace(word, similarity=0.95),), 0.8, 10),
+        Evidence((replace(word, agreement=0.9),), 0.8, 10),
+        Evidence((replace(word, independent=9.0),), 0.8, 10),
+        Evidence((word,), 0.9, 10),
+        Evidence((word,), 0.8, 20),
+    ):
         assert better.score(CAL) >= base.score(CAL)
-    assert 0 <= Evidence(-1, -1, 0, 0, 0).score(CAL) < 0.01
+    assert 0 <= Evidence((Witness(-1, -1, 0, 0),), 0, 0).score(CAL) < 0.01
 
 
 # -- over a library -----------------------------------------------------------------------------

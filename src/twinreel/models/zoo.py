@@ -16,7 +16,33 @@ DCT = register(
         source="twinreel: low-frequency DCT and gradient histograms, no weights",
         min_score=0.96,
         # Fitted by benchmarks/accuracy/fit.py on the scoreboard's train split.
-        extra={"calibration": {"weights": (0.0, 7.423, 7.741, 0.341, 0.0), "bias": -10.708}},
+        extra={"calibration": {"weights": (0.0, 0.0, 8.467, 2.911, 0.0, 0.0), "bias": -10.662}},
+    )
+)
+
+TWIN = register(
+    ModelSpec(
+        name="twin.v1",
+        builder="twinreel.models.pair:build",
+        dim=512,
+        size=(160, 160),
+        weights=Weights(
+            file="twin-v1.safetensors",
+            sha256="cc374e77b09299fa327460c890a11abb0f18de7f347afb73f2e7a2c2f967a7b5",
+            licence="Apache-2.0",
+            packaged=True,
+        ),
+        licence="Apache-2.0",
+        source="twinreel: RepVGG-style copy-detection network, see docs/model-card.md",
+        nested=(64, 128, 256),
+        min_score=0.96,
+        extra={
+            "calibration": {
+                "weights": (10.0, 2.0, 0.0, 2.0, 2.0, 2.0, 0.0, 2.0, 1.0, 0.0),
+                "bias": -12.0,
+                "parts": (256, 256),
+            }
+        },
     )
 )
 

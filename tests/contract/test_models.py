@@ -1,0 +1,74 @@
+"""Whatever is registered keeps the promises of its record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from twinreel import models
+from twinreel.errors import UnknownModel, WeightsMissing
+from twinreel.models import weights
+
+# Large networks get few and small inputs here: the promise is the same.
+_MANY, _FEW, _SMALL = 64, 3, 32
+
+
+def _pixels(spec: models.ModelSpec) -> np.ndarray:
+    count = _FEW if spec.frames > 1 else _MANY
+    size = (_SMALL, _SMALL + 16) if spec.fit == "short" else spec.size
+    clip = (spec.frames,) if spec.frames > 1 else ()
+    return np.random.default_rng(5).integers(0, 256, (count, *clip, *size, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_shape_type_and_the_same_rows_in_any_batch(name: str) -> None:
+    spec = models.get(name)
+    network = models.load(name, "random:7" if spec.weights else "", "cpu", "fp32")
+    pixels = _pixels(spec)
+    whole = network(pixels)
+    assert whole.shape == (len(pixels), spec.dim) and whole.dtype == np.float32
+    assert np.isfinite(whole).all() and whole.any()
+    some = range(0, len(pixels), max(1, len(pixels) // 4))
+    single = np.concatenate([network(pixels[i : i + 1]) for i in some])
+    scale = np.abs(whole).max()
+    np.testing.assert_allclose(single, whole[list(some)], rtol=1e-3, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("name", [n for n in models.names() if models.get(n).weights])
+def test_missing_weights_are_one_message(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = models.get(name)
+    assert spec.weights is not None
+    if spec.weights.packaged:
+        pytest.skip("its weights come with the package")
+    monkeypatch.setenv("TWINREEL_WEIGHTS", str(tmp_path))
+    assert not weights.present(spec)
+    with pytest.raises(WeightsMissing) as caught:
+        models.load(name, "", "cpu", "fp32")
+    expected = (spec.weights.file, str(tmp_path), spec.weights.url, f"models fetch {name}")
+    for word in (*expected, spec.weights.sha256 or "not published"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_the_record_is_complete(name: str) -> None:
+    spec = models.get(name)
+    assert spec.licence and spec.source and spec.dim > 0 and spec.frames > 0
+    if spec.weights:
+        assert spec.weights.licence
+        assert spec.weights.packaged or spec.weights.url.startswith("https://")
+        assert len(spec.weights.sha256) in (0, 64)
+
+
+def test_a_near_name_is_not_guessed() -> None:
+    with pytest.raises(UnknownModel, match="resnet50"):
+        models.get("resnet51")

@@ -1,0 +1,25 @@
+"""Ill-behaved decoders for the tests of `extract`; no torch, so that their processes start fast."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from twinreel import clips
+
+
+def unruly(task: clips.ClipTask, emit: Any, beat: Any) -> None:
+    """Decodes, but for names that say otherwise."""
+    if "hang" in task.path:
+        time.sleep(3600)
+    if "crash" in task.path:
+        os._exit(11)
+    clips.work(task, emit, beat)
+
+
+def vanish(task: clips.ClipTask, emit: Any, beat: Any) -> None:
+    """The file is removed as soon as it is to be read."""
+    if "gone" in task.path:
+        os.unlink(task.path)
+    clips.work(task, emit, beat)

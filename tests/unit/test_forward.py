@@ -1,0 +1,64 @@
+"""Networks on a device whose memory is small."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from twinreel import models
+from twinreel.extract_options import ExtractOptions
+from twinreel.extract_plan import plan
+from twinreel.forward import Runner
+
+
+class _Small:
+    """Takes `room` rows at once; counts what it is given."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.sizes = room, []
+        self.device = torch.device("meta")
+        self.spec = models.get("resnet18")
+        self.module = self._run
+
+    def prepare(self, pixels: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(pixels).float().movedim(-1, 1)
+
+    def _run(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.sizes.append(len(x))
+        return x.mean(dim=(2, 3))
+
+
+def _runner(room: int) -> tuple[Runner, _Small, list[str]]:
+    said: list[str] = []
+    options = ExtractOptions(model=("resnet18",), weights=("random:0",), batch_size=16)
+    runner = Runner(plan(options), options, said.append)
+    runner._networks[0] = _Small(room)
+    return runner, runner._networks[0], said
+
+
+def test_too_large_batches_are_halved_and_said_once() -> None:
+    runner, network, said = _runner(room=3)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 4, 4, 3), np.uint8)
+    for _ in range(2):
+        np.testing.assert_allclose(runner.run(0)(pixels), pixels.mean(axis=(1, 2)), rtol=1e-5)
+    assert set(network.sizes) == {2} and len(said) == 1
+    assert "out of memory with batches of 16" in said[0] and "going on with 8" in said[0]
+
+
+def test_a_single_row_that_does_not_fit_is_an_error() -> None:
+    runner, _, _ = _runner(room=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        runner.run(0)(np.zeros((4, 4, 4, 3), np.uint8))
+
+
+def test_rows_are_cut_where_the_network_is_trained_for_it() -> None:
+    entry = SimpleNamespace(spec=SimpleNamespace(nested=(2,), dim=4), request={})
+    runner = Runner([entry], ExtractOptions(embedding_size=2, half_precision=0), print)  # type: ignore[list-item]
+    rows = runner.finish(0, np.array([[3.0, 4.0, 9.0, 9.0], [0.0, 0.0, 1.0, 0.0]], np.float32))
+    np.testing.assert_allclose(rows, [[0.6, 0.8], [0.0, 0.0]])
+    assert runner.dim(0) == 2

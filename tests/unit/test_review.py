@@ -1,0 +1,520 @@
+"""The review page, its choices, and who may ask its server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import html.parser
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tests.acting import put, report_of, tree
+from tests.reviewing import BIG_INODE, BIG_NS, made_up
+from tests.videos import make
+from twinreel.actions import plan
+from twinreel.errors import InputError
+from twinreel.probe import probe
+from twinreel.report import Report
+from twinreel.review.choices import Choice, Ties, decided, read_choices, told_apart
+from twinreel.review.cli import review_command
+from twinreel.review.page import find_library, head, render, safe, style_for, write_page
+from twinreel.review.pictures import STYLES, TYPICAL_BYTES, group_pictures
+from twinreel.review.playback import frame_jpeg, how, key_before
+from twinreel.store import Library
+from twinreel.types import Video, VideoFile, VideoInfo
+
+
+class _Scripts(html.parser.HTMLParser):
+    """The texts of a page's script elements by id ('' for the program), and all other tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.texts: dict[str, str] = {}
+        self.tags: list[tuple[str, dict[str, Any]]] = []
+        self._open: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self._open = dict(attrs).get("id", "")
+            self.texts[self._open] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._open = None
+
+    def handle_data(self, data: str) -> None:
+        if self._open is not None:
+            self.texts[self._open] += data
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Report:
+    return made_up(tmp_path)
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def test_the_page_holds_the_whole_report(report: Report, tmp_path: Path) -> None:
+    page = write_page(report, tmp_path / "r.html", name="r.json").read_text()
+    parts = _Scripts(page).texts
+    data = {**json.loads(parts["head"]), "groups": json.loads(parts["groups"])}
+    assert Report.from_dict(data) == report
+    assert str(BIG_NS) in parts["head"] and str(BIG_INODE) in parts["head"]
+    assert {f"p{n}" for n in range(6)} <= set(parts)
+
+
+def test_what_the_page_saves_is_what_was_read(report: Report, tmp_path: Path) -> None:
+    # savedText() in review-state.js puts the head's text and the groups together like this.
+    text = f'{safe(head(report))[:-1]}, "groups": {json.dumps(report.to_dict()["groups"])}}}'
+    (tmp_path / "saved.json").write_text(text)
+    assert Report.load(tmp_path / "saved.json") == report
+    assert '"version": 1' in text[:2000]  # by which `act` knows our reports
+
+
+def test_no_name_becomes_markup_and_nothing_is_fetched(report: Report, tmp_path: Path) -> None:
+    page = write_page(report, tmp_path / "r.html").read_text()
+    assert "onerror=alert(1)" in page  # the name is there ...
+    tags = _Scripts(page).tags
+    assert not [t for t, _ in tags if t in ("img", "iframe", "object", "embed", "base")]
+    for _, traits in tags:  # ... but only as JSON
+        assert not [name for name in traits if name.startswith("on")]
+        assert not str(traits.get("src", "")) and "http" not in str(traits.get("href", ""))
+    policy = next(t["content"] for _, t in tags if "Content-Security" in t.get("http-equiv", ""))
+    assert "default-src 'none'" in policy and "connect-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_the_policy_names_the_script_as_it_stands(report: Report, tmp_path: Path) -> None:
+    import hashlib
+
+    parser = _Scripts(write_page(report, tmp_path / "r.html").read_text())
+    policy = next(t["content"] for _, t in parser.tags if "Content-Security" in str(t))
+    digest = base64.b64encode(hashlib.sha256(parser.texts[""].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+
+
+def test_without_a_library_the_page_says_so(tmp_path: Path) -> None:
+    report = made_up(tmp_path, library=False)
+    page = write_page(report, tmp_path / "r.html").read_text()
+    view = json.loads(_Scripts(page).texts["view"])
+    assert "library.db is not here" in view["note"] and view["pictures"] is False
+    assert not (tmp_path / "library.db").exists()  # looking for it made none
+
+
+def test_a_file_that_is_no_library_is_told(tmp_path: Path, report: Report) -> None:
+    (tmp_path / "no.db").write_text("this is text, and long enough to be looked at by SQLite" * 20)
+    found, note = find_library(report, str(tmp_path / "no.db"))
+    assert found is None and "not a twinreel library" in note
+
+
+def test_pictures_stay_within_their_budget() -> None:
+    assert style_for(10) is STYLES[0]
+    chosen = [style_for(n) for n in (10, 700, 1500, 3000, 100_000)]
+    assert chosen == sorted(chosen, key=STYLES.index) and chosen[-1] is STYLES[-1]
+    assert list(TYPICAL_BYTES) == sorted(TYPICAL_BYTES, reverse=True)
+
+
+def test_an_empty_report_makes_a_page(tmp_path: Path) -> None:
+    parts = _Scripts(write_page(Report("", (), (), ()), tmp_path / "r.html").read_text()).texts
+    assert json.loads(parts["groups"]) == [] and json.loads(parts["view"])["note"]
+
+
+# -- pictures by content time ---------------------------------------------------------------------
+
+
+def test_the_same_content_stands_in_one_column(report: Report, tmp_path: Path) -> None:
+    with Library.open(tmp_path / "library.db") as library:
+        data = group_pictures(report, report.groups[1], library, STYLES[0])
+    kept, trimmed = data["kinds"]
+    for column, own, inside in zip(
+        data["columns"], trimmed["times"], trimmed["inside"], strict=True
+    ):
+        if own is not None:
+            assert own == pytest.approx(column - 20, abs=3) and inside
+        else:
+            assert column < 20 + 3 or column > 67 - 3
+    assert trimmed["times"][0] is None and kept["times"][0] == pytest.approx(data["columns"][0], 1)
+    assert data["sprites"][0]["n"] == len({c for c in kept["cells"] if c >= 0})
+
+
+def test_exact_copies_share_their_pictures(report: Report, tmp_path: Path) -> None:
+    ties = Ties(report, report.groups[3])
+    assert ties.kind == [0, 0] and ties.between(0, 1).relation == "exact"  # type: ignore[union-attr]
+    with Library.open(tmp_path / "library.db") as library:
+        assert len(group_pictures(report, report.groups[3], library, STYLES[0])["sprites"]) == 1
+
+
+def test_the_matrix_shows_where_two_are_alike(report: Report, tmp_path: Path) -> None:
+    with Library.open(tmp_path / "library.db") as library:
+        data = group_pictures(report, report.groups[4], library, STYLES[0])
+    matrix = data["matrices"][1]
+    values = np.frombuffer(base64.b64decode(matrix["data"]), np.uint8)
+    values = values.reshape(matrix["rows"], matrix["columns"])
+    # Both were given the same vectors: a bright diagonal and nothing as bright beside it.
+    assert (np.diag(values) > 250).all() and (values > 250).sum() == len(values)
+
+
+# -- choices --------------------------------------------------------------------------------------
+
+
+def test_untouched_groups_stay_as_they_are(report: Report) -> None:
+    assert decided(report, {}) == report
+    same = decided(report, {0: Choice(None, None)})
+    assert same == report
+
+
+def test_another_kept_file_brings_its_own_losses(report: Report) -> None:
+    group = decided(report, {0: Choice(1, "accept")}).groups[0]
+    assert group.keep == report.groups[0].members[1] and group.decision == "accept"
+    lost = group.losses[report.groups[0].keep]
+    assert "audio language deu" in lost and any("1920x1080" in w for w in lost)
+    assert not any("better file" in w for w in lost)
+    assert "chosen by hand" in group.why and report.groups[0].why in group.why
+
+
+def test_a_chosen_loser_is_not_removed_unseen(report: Report) -> None:
+    """Whoever keeps the smaller file must give up what it lacks by name."""
+    changed = decided(report, {0: Choice(1, "accept")})
+    better = report.groups[0].keep
+    steps = plan(changed, "trash").steps
+    assert better not in {s.path for s in steps}
+    accept = ("audio", "resolution", "hdr")
+    assert better in {s.path for s in plan(changed, "trash", accept=accept).steps}
+
+
+def test_members_told_apart_leave_the_group(report: Report) -> None:
+    changed = decided(report, {2: Choice(None, "accept", (1,))})
+    old = report.groups[2]
+    assert changed.groups[2].members == (old.members[0], old.members[2])
+    assert old.members[1] not in changed.groups[2].losses
+    alone = decided(report, {0: Choice(None, None, (1,))}).groups[0]
+    assert alone.decision == "not_a_match" and alone.members == report.groups[0].members
+
+
+def test_pairs_told_apart(report: Report) -> None:
+    def pairs(choice: Choice, n: int = 2) -> set[tuple[str, ...]]:
+        found = told_apart(report, {n: choice})
+        return {tuple(sorted((a.path[-9:], b.path[-9:]))) for a, b in found}
+
+    assert len(pairs(Choice(None, "not_a_match"))) == 3
+    assert len(pairs(Choice(None, "accept", (1,)))) == 2
+    assert not pairs(Choice(None, "skip"))
+    assert not pairs(Choice(None, "not_a_match"), 3)  # equal bytes cannot be unlike
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [],
+        {"6": {}},
+        {"-1": {}},
+        {"0": []},
+        {"0": {"keep": 2}},
+        {"0": {"keep": -1}},
+        {"0": {"keep": True}},
+        {"0": {"keep": "/etc/passwd"}},
+        {"0": {"decision": "delete"}},
+        {"0": {"apart": [0]}},
+        {"0": {"apart": [7]}},
+        {"0": {"apart": "1"}},
+    ],
+)
+def test_choices_that_name_what_is_not_there_are_refused(report: Report, bad: Any) -> None:
+    with pytest.raises(InputError):
+        read_choices(bad, report)
+
+
+# -- how a browser plays it -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "codec", "audio", "more", "mode"),
+    [
+        ("a.mp4", "mov,mp4", "h264", "aac", {}, "direct"),
+        ("a.webm", "matroska,webm", "vp9", "opus", {}, "direct"),
+        ("a.mkv", "matroska,webm", "h264", "aac", {}, "remux"),
+        ("a.mp4", "mov,mp4", "h264", "ac3", {}, "remux"),
+        ("a.ts", "mpegts", "h264", "aac", {}, "remux"),
+        ("a.avi", "avi", "h264", "mp3", {}, "transcode"),
+        ("a.mp4", "mov,mp4", "hevc", "aac", {}, "transcode"),
+        ("a.mp4", "mov,mp4", "h264", "aac", {"bit_depth": 10}, "transcode"),
+        ("a.mp4", "mov,mp4", "av1", "aac", {"hdr": "pq"}, "transcode"),
+        ("a.mpg", "mpeg", "mpeg2video", "mp2", {"interlaced": True}, "transcode"),
+        ("a.mp4", "", "", "", {}, "none"),
+    ],
+)
+def test_how_a_video_is_played(
+    name: str, container: str, codec: str, audio: str, more: dict[str, Any], mode: str
+) -> None:
+    from twinreel.types import Track
+
+    info = VideoInfo(9.0, 64, 36, 64, 36, codec, container, audio=(Track(audio),), **more)
+    way = how(Video(VideoFile(f"/v/{name}", 1, 1, 1, 1), info))
+    assert way.mode == mode and bool(way.why) == (mode != "direct")
+
+
+def test_streams_begin_where_they_are_asked_to(tmp_path: Path) -> None:
+    from twinreel.review.stream import convert
+
+    source = make(tmp_path / "a.mkv", seconds=3, size=(160, 90), sound=True)
+    start = key_before(str(source), 2.0)
+    assert 0 <= start <= 2.0
+    for mode, begin in (("transcode", 1.5), ("remux", start)):
+        out = tmp_path / f"{mode}.mp4"
+        convert(str(source), mode, begin, str(out))
+        info = probe(str(out))
+        assert info.codec == "h264" and info.audio[0].codec == "aac"
+        assert _seconds(out) == pytest.approx(3 - begin, abs=0.15)
+
+
+def _seconds(path: Path) -> float:
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        times = [p.pts * float(p.time_base) for p in container.demux(stream) if p.pts is not None]
+    assert min(times) == pytest.approx(0, abs=0.05)
+    return max(times) + 1 / 25
+
+
+def test_a_single_frame_is_the_one_asked_for(tmp_path: Path) -> None:
+    import io
+
+    from PIL import Image
+
+    from tests.videos import read_number
+
+    source = make(tmp_path / "a.mp4", seconds=2, size=(320, 180))
+    jpeg = frame_jpeg(str(source), 1.0, (0.0, 0.0, 1.0, 1.0), (320, 180))
+    with Image.open(io.BytesIO(jpeg)) as image:
+        assert image.size == (320, 180) and read_number(np.asarray(image)) == 25
+
+
+# -- the server -----------------------------------------------------------------------------------
+
+pytest.importorskip("starlette", reason="the web extra is not installed: pip install 'twinreel[web]'")
+
+GOOD = {"host": "127.0.0.1:8000"}
+SENT = {**GOOD, "origin": "http://127.0.0.1:8000", "content-type": "application/json"}
+
+
+def call(app: Any, method: str, path: str, headers: dict[str, str], body: Any = None) -> Any:
+    """(status, headers, bytes) of one request to an ASGI application."""
+    sent: list[dict[str, Any]] = []
+    bodies = [json.dumps(body).encode() if body is not None else b""]
+
+    async def receive() -> dict[str, Any]:
+        if bodies:
+            return {"type": "http.request", "body": bodies.pop(), "more_body": False}
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    place, _, query = path.partition("?")
+    scope = {
+        "type": "http", "method": method, "path": place, "raw_path": place.encode(),
+        "query_string": query.encode(), "root_path": "", "scheme": "http", "http_version": "1.1",
+        "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000), "asgi": {"version": "3.0"},
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    answer = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
+    return sent[0]["status"], answer, b"".join(m.get("body", b"") for m in sent[1:])
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """(app, guard, desk, report) over three real files, two of them the same."""
+    from twinreel.review.guard import Guard
+    from twinreel.review.server import Desk, make_app
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    films = tmp_path / "films"
+    a, b = put(films / "a.mp4", b"same" * 999), put(films / "b.mp4", b"same" * 999, age=9)
+    put(films / "c.mp4", b"another" * 999)
+    report = report_of(films, [a, b])
+    report.save(tmp_path / "r.json")
+    desk = Desk(report, str(tmp_path / "r.json"))
+    guard = Guard()
+    return make_app(desk, guard), guard, desk, report
+
+
+def test_only_the_token_opens(served: Any) -> None:
+    app, guard, *_ = served
+    status, answer, body = call(app, "GET", f"/{guard.token}/", GOOD)
+    assert status == 200 and b"<!doctype html>" in body
+    assert "frame-ancestors 'none'" in answer["content-security-policy"]
+    assert answer["cache-control"] == "no-store" and answer["x-frame-options"] == "DENY"
+    for path in ("/", "/wrong/", f"/{guard.token[:-1]}/", f"/{guard.token}x/", "//", "/%00/"):
+        assert call(app, "GET", path, GOOD)[0] == 403
+
+
+def test_the_start_code_works_once(served: Any) -> None:
+    app, guard, *_ = served
+    code = guard.once
+    assert call(app, "GET", "/open/", GOOD)[0] == 403
+    status, answer, _ = call(app, "GET", f"/open/{code}", GOOD)
+    assert status == 303 and answer["location"] == f"/{guard.token}/"
+    assert call(app, "GET", f"/open/{code}", GOOD)[0] == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {**SENT, "host": "evil.example"},
+        {**SENT, "host": "127.0.0.1.evil.example:8000"},
+        {**SENT, "origin": "http://evil.example"},
+        {**SENT, "origin": "http://127.0.0.1:9999"},
+        {**SENT, "origin": "null"},
+        {k: v for k, v in SENT.items() if k != "origin"},
+        {**SENT, "content-type": "text/plain"},
+        {**SENT, "sec-fetch-site": "cross-site"},
+        {**SENT, "sec-fetch-site": "same-site"},
+    ],
+)
+def test_a_page_in_another_tab_can_do_nothing(
+    served: Any, tmp_path: Path, headers: dict[str, str]
+) -> None:
+    app, guard, *_ = served
+    before = tree(tmp_path / "films")
+    for verb in ("save", "plan", "apply", "undo"):
+        assert call(app, "POST", f"/{guard.token}/{verb}", headers, {"action": "trash"})[0] == 403
+    assert tree(tmp_path / "films") == before and not (tmp_path / "r.reviewed.json").exists()
+
+
+def test_another_site_cannot_read_with_the_token(served: Any) -> None:
+    app, guard, *_ = served
+    for more in ({"sec-fetch-site": "cross-site"}, {"origin": "http://evil.example"}):
+        assert call(app, "GET", f"/{guard.token}/video/0/how", {**GOOD, **more})[0] == 403
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert call(app, "GET", f"/{guard.token}/", {**GOOD, **link})[0] == 200  # a click on a link
+
+
+def test_only_files_of_the_report_are_served(served: Any, tmp_path: Path) -> None:
+    app, guard, desk, report = served
+
+    def get(path: str) -> int:
+        return int(call(app, "GET", f"/{guard.token}/{path}", GOOD)[0])
+
+    for path in ("2", "99", "-1", "..%2f..%2fc.mp4", "../../films/c.mp4", str(tmp_path / "r.json")):
+        assert get(f"video/{path}/file") == 404
+    assert get("films/c.mp4") == 404 and get("r.json") == 404
+    assert call(app, "PUT", f"/{guard.token}/save", SENT)[0] == 403
+    first = Path(report.videos[0].path)
+    secret = put(tmp_path / "secret.mp4", first.read_bytes())
+    first.unlink()
+    assert get("video/0/file") == 410
+    first.symlink_to(secret)  # put in its place
+    assert get("video/0/file") == 410 and get("video/0/frame") == 410
+
+
+def test_videos_are_served_in_ranges(served: Any, tmp_path: Path) -> None:
+    app, guard, desk, report = served
+    info = dataclasses.replace(report.videos[0].info, container="mov,mp4")
+    videos = (dataclasses.replace(report.videos[0], info=info), *report.videos[1:])
+    desk.report = dataclasses.replace(report, videos=videos)
+    status, answer, body = call(
+        app, "GET", f"/{guard.token}/video/0/file", {**GOOD, "range": "bytes=4-11"}
+    )
+    assert status == 206 and body == b"samesame" and answer["content-type"] == "video/mp4"
+    assert answer["content-range"] == "bytes 4-11/3996"
+    # The other one's container is not known to be playable: its bytes are not handed out.
+    assert call(app, "GET", f"/{guard.token}/video/1/file", GOOD)[0] == 415
+
+
+def test_plan_trash_and_undo_from_the_page(served: Any, tmp_path: Path) -> None:
+    app, guard, desk, report = served
+    before = tree(tmp_path / "films")
+
+    def post(verb: str, body: Any) -> tuple[int, Any]:
+        status, _, text = call(app, "POST", f"/{guard.token}/{verb}", SENT, body)
+        return status, json.loads(text)
+
+    undecided = post("plan", {"action": "trash", "choices": {}})[1]
+    assert not undecided["steps"] and len(undecided["skipped"]) == 1
+    choices = {"0": {"keep": 1, "decision": "accept", "apart": []}}
+    status, planned = post("plan", {"action": "trash", "choices": choices})
+    gone, kept = report.groups[0].members
+    assert status == 200 and [s["path"] for s in planned["steps"]] == [gone]
+    assert tree(tmp_path / "films") == before  # a plan does nothing
+    status, done = post("apply", {"id": planned["id"]})
+    assert status == 200 and done["gone"] == {gone: "trash"} and not done["refused"]
+    assert not Path(gone).exists() and Path(kept).exists()
+    assert post("apply", {"id": planned["id"]})[0] == 400  # each plan once
+    assert post("undo", {"journal": str(tmp_path / "r.json")})[0] == 400
+    status, back = post("undo", {"journal": done["journal"]})
+    assert status == 200 and len(back["done"]) == 1 and not back["gone"] and not back["past"]
+    assert tree(tmp_path / "films") == before
+
+
+def test_delete_is_not_on_the_page(served: Any) -> None:
+    app, guard, *_ = served
+    body = {"action": "delete", "all": True}
+    assert call(app, "POST", f"/{guard.token}/plan", SENT, body)[0] == 400
+
+
+def test_saving_writes_a_new_report_and_the_librarys_memory(
+    served: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from twinreel.review.server import Desk
+
+    report = made_up(tmp_path / "lib")
+    source = report.save(tmp_path / "lib" / "r.json")
+    original = source.read_bytes()
+    desk = Desk(report, str(source))
+    told = desk.save({0: Choice(None, "not_a_match"), 1: Choice(None, "accept")})
+    assert source.read_bytes() == original and told["apart"] == 1
+    saved = Report.load(told["path"])
+    assert [g.decision for g in saved.groups[:3]] == ["not_a_match", "accept", None]
+    with Library.open(report.library) as library:
+        assert len(library.recall_all("unmatched")) == 1
+    desk.save({0: Choice(None, None)})  # taken back
+    with Library.open(report.library) as library:
+        assert not library.recall_all("unmatched")
+    assert Desk(report, str(source)).saved.endswith("r.reviewed-2.json")  # never written over
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_writes_the_page(report: Report, tmp_path: Path) -> None:
+    source = report.save(tmp_path / "r.json")
+    out = tmp_path / "r.html"
+    result = CliRunner().invoke(review_command, [str(source), "--html", str(out)])
+    assert result.exit_code == 0 and "6 groups" in result.output and out.stat().st_size > 50_000
+
+
+def test_other_machines_are_let_in_only_when_named(report: Report, tmp_path: Path) -> None:
+    source = report.save(tmp_path / "r.json")
+    result = CliRunner().invoke(review_command, [str(source), "--host", "0.0.0.0"])
+    assert result.exit_code == 2 and "--allow-host" in result.output and "ssh -L" in result.output
+
+
+def test_the_page_is_not_written_over_a_report(report: Report, tmp_path: Path) -> None:
+    source = report.save(tmp_path / "r.json")
+    result = CliRunner().invoke(review_command, [str(source), "--html", str(source)])
+    assert isinstance(result.exception, InputError) and Report.load(source) == report
+
+
+def test_rendering_imports_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, twinreel.review.server; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pieces_join_to_one_page(report: Report) -> None:
+    text = "".join(render(report, name="/somewhere/r.json", served={"gone": {}, "past": []}))
+    assert "/somewhere" not in _Scripts(text).texts["view"] and 'id="p0"' not in text

@@ -57,25 +57,13 @@ class Grouping:
         clustered = {key for members in found for key in members}
         found += [[key] for key, p in paths.items() if len(p) > 1 and key not in clustered]
 
-        def match(a: str, b: str) -> Match | None:
-            ka, kb = videos[a].file.key or "", videos[b].file.key or ""
-            if ka == kb:
-                length = videos[a].info.duration_s
-                whole = Segment((0.0, length), (0.0, length))
-                return Match(a, b, 1.0, "exact", (whole,))
-            m = self.matches.get((min(ka, kb), max(ka, kb)))
-            if m is None:
-                return None
-            m = m if m.a == ka else m.swapped()
-            return replace(m, a=a, b=b)
-
         @functools.lru_cache(maxsize=256)
         def strips(path: str) -> list[tuple[float, Any]]:
             kept = self.library.thumbs(videos[path].file.key or "")
             return [(t, from_jpeg(data)) for t, data in kept]
 
         def choose(names: Sequence[str]) -> Group:
-            return keep.choose([videos[n] for n in names], match, strips, self.options.keep)
+            return keep.choose([videos[n] for n in names], self.match, strips, self.options.keep)
 
         groups: list[Group] = []
         used: list[Match] = []
@@ -86,7 +74,7 @@ class Grouping:
             if remembered is None:
                 remembered = []
                 for _, together in cut_chains(
-                    names, match, lambda n: choose(n).keep, self.min_score, relations
+                    names, self.match, lambda n: choose(n).keep, self.min_score, relations
                 ):
                     remembered.append(choose(together))
             if fresh:
@@ -94,9 +82,23 @@ class Grouping:
             for group in remembered:
                 groups.append(group)
                 for name in group.members:
-                    if name != group.keep and (m := match(name, group.keep)) is not None:
+                    if name != group.keep and (m := self.match(name, group.keep)) is not None:
                         used.append(m)
         return groups, used
+
+    def match(self, a: str, b: str) -> Match | None:
+        """The match between two paths, read as 'a RELATION b'; None where there is none."""
+        videos = self.videos
+        ka, kb = videos[a].file.key or "", videos[b].file.key or ""
+        if ka == kb:
+            length = videos[a].info.duration_s
+            whole = Segment((0.0, length), (0.0, length))
+            return Match(a, b, 1.0, "exact", (whole,))
+        m = self.matches.get((min(ka, kb), max(ka, kb)))
+        if m is None:
+            return None
+        m = m if m.a == ka else m.swapped()
+        return replace(m, a=a, b=b)
 
     def _group_name(self, names: list[str], videos: dict[str, Video]) -> str:
         """What a decision about these files hangs on."""

@@ -175,6 +175,7 @@ class KeepOptions:
     """Which file of a group is worth keeping."""
 
     prefer: tuple[str, ...] = opt((), "Keep files that match this glob before others.")
+    sound: bool = opt(True, "Listen to matched videos: another sound asks for a look.")
     protect: tuple[str, ...] = opt((), "Never propose to remove files that match this glob.")
 
 

@@ -255,9 +255,14 @@ class Run(Inventory):
             last = self.last_seen.get(file.path, "") if offline else seen
             videos[file.path] = Video(file, f.info, offline, last, f.damage, f.detail, f.picture)
             paths[key].append(file.path)
-        groups, used = Grouping(
-            self.library, self.options, videos, paths, self.matches, self.min_score
-        ).groups()
+        grouping = Grouping(self.library, self.options, videos, paths, self.matches, self.min_score)
+        groups, used = grouping.groups()
+        if groups and self.options.keep.sound and not self.partial:
+            from twinreel.jobs import job_count
+            from twinreel.witness import with_sound
+
+            jobs = job_count(self.options.decode.jobs, self.files)
+            groups = with_sound(groups, videos, grouping.match, self.library, jobs, self.progress)
         listed = {(m.a, m.b): m for m in used}
         for m in self.matches.values():
             pair = (paths[m.a][0], paths[m.b][0])

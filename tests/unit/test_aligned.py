@@ -120,7 +120,7 @@ def test_find_crop_of_one_picture() -> None:
     whole = np.kron(small, np.ones((1, 8, 8), np.float32)) * 40 + 100
     part = np.repeat(np.repeat(whole[:, 16:64, 8:56], 5, axis=1), 5, axis=2)[:, ::3, ::3]
     place, fit = find_crop(whole, part)
-    assert fit > 0.98
+    assert fit > 0.95
     assert np.allclose(place, (0.1, 0.2, 0.7, 0.8), atol=0.02)
 
 

@@ -87,7 +87,9 @@ def review_command(
     try:
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
-        raise InputError(f"{host}:{port}: {error.strerror}; name another --host or --port") from None
+        raise InputError(
+            f"{host}:{port}: {error.strerror}; name another --host or --port"
+        ) from None
     place = allow_host[0] if allow_host else f"[{host}]" if ":" in host else host
     address = f"http://{place}:{listening.getsockname()[1]}"
     click.echo(f"{address}/{guard.token}/")

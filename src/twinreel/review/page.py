@@ -99,7 +99,8 @@ def render(
         ),
     }
     pictures = iter(()) if library is None else _pictures(report, library)
-    return _environment().get_template("review.html").generate(
+    template = _environment().get_template("review.html")
+    return template.generate(
         script=script,
         style=style,
         policy=policy(script, style, served is not None),
@@ -116,7 +117,7 @@ def script_and_style() -> tuple[str, str]:
 
 
 def head(report: Report) -> str:
-    """The report's JSON without its groups, as text (Note [numbers that JavaScript cannot hold])."""
+    """The report's JSON without its groups (Note [numbers that JavaScript cannot hold])."""
     data = report.to_dict()
     del data["groups"]
     return json.dumps(data)

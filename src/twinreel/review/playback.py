@@ -158,5 +158,3 @@ def key_before(path: str, at_s: float) -> float:
             if at is not None:
                 return max(0.0, at)
     raise DecodeFailed(path, f"no key frame before {at_s:.2f} s")
-
-

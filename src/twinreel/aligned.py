@@ -35,6 +35,7 @@ LEAST_CUT = 0.04  # share of the picture's area that is worth a word
 # An overlay: grey levels of lasting difference, times the usual difference, share of the area.
 _STANDS_OUT, _TIMES_USUAL = 14.0, 5.0
 _LEAST_OVERLAY, _MOST_OVERLAY = 0.0015, 0.35
+_EITHER_WAY = 1.3  # tones may be matched in the direction that fits worse by this much
 _RIM = 5  # outermost pixels, where cut borders leave traces
 
 
@@ -290,11 +291,14 @@ def find_overlay(a: Floats, b: Floats) -> str:
     if len(a) < 3:
         return ""
     (matched, error), (other, back) = _toned(a, b), _toned(b, a)
-    if back < error:  # a clipped or flattened picture is made from a full one, not the reverse
-        swap = {"a": "b", "b": "a"}
-        found = _carrier(other, a)
-        return swap.get(found, found)
-    return _carrier(matched, b)
+    # A clipped picture can be made from a full one, not the reverse; and a logo can be toned away
+    # where its grey is nowhere else: look both ways where both are possible.
+    found = ""
+    if error <= back * _EITHER_WAY:
+        found = _carrier(matched, b)
+    if not found and back <= error * _EITHER_WAY:
+        found = {"a": "b", "b": "a"}.get(turned := _carrier(other, a), turned)
+    return found
 
 
 def _carrier(matched: Floats, b: Floats) -> str:

@@ -206,7 +206,7 @@ class _Sampler:
         self.frames = 0
         self._last: tuple[Any, float, float] | None = None
         args = f"fps={Fraction(sampling.fps).limit_denominator(100_000)}"
-        self._chain = Chain([("fps", args + (":start_time=0" if sampling.seed_exact else ""))])
+        self._chain = Chain([("fps", args)])
         self._times: list[float] = []
         if sampling.sampler == "uniform":
             n = sampling.count
@@ -238,6 +238,10 @@ class _Sampler:
     def _steady(self, frame: Any) -> Iterator[Rows]:
         self._last = None
         at = frame.pts / self._sampling.fps
+        if self._sampling.seed_exact:
+            # The command line of ffmpeg fills the time before the first picture with it.
+            for early in range(0 if self.frames else frame.pts):
+                yield from self._take(frame, early / self._sampling.fps, at)
         yield from self._take(frame, at, at + 1 / self._sampling.fps)
 
     def _shown(self, at: float) -> Iterator[Rows]:

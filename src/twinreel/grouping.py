@@ -69,7 +69,7 @@ class Grouping:
         used: list[Match] = []
         for members in found:
             names = [p for key in members for p in paths[key]]
-            remembered = self._remembered(names, videos)
+            remembered = self._remembered(names)
             fresh = remembered is None
             if remembered is None:
                 remembered = []
@@ -78,7 +78,7 @@ class Grouping:
                 ):
                     remembered.append(choose(together))
             if fresh:
-                self._remember(names, videos, remembered)
+                self._remember(names, remembered)
             for group in remembered:
                 groups.append(group)
                 for name in group.members:
@@ -100,38 +100,36 @@ class Grouping:
         m = m if m.a == ka else m.swapped()
         return replace(m, a=a, b=b)
 
-    def _group_name(self, names: list[str], videos: dict[str, Video]) -> str:
+    @functools.cached_property
+    def _scores(self) -> dict[str, list[tuple[str, float]]]:
+        """Key -> (other key, score) of the matches that count."""
+        out: dict[str, list[tuple[str, float]]] = defaultdict(list)
+        for m in self.matches.values():
+            if m.score >= self.min_score:
+                out[m.a].append((m.b, m.score))
+        return out
+
+    def _group_name(self, names: list[str]) -> str:
         """What a decision about these files hangs on."""
-        plain = [dataclasses.asdict(replace(videos[n], last_seen="")) for n in sorted(names)]
-        scored = (
-            [
-                [m.a, m.b, m.score]
-                for m in self.matches.values()
-                if m.score >= self.min_score
-                and m.a in {videos[n].file.key for n in names}
-                and m.b in {videos[n].file.key for n in names}
-            ]
-            if len({videos[n].file.key for n in names}) > 1
-            else []
-        )
+        videos = [self.videos[n] for n in sorted(names)]
+        plain = [
+            [v.path, v.file.key, v.file.mtime_ns, v.file.size, v.offline, v.damage] for v in videos
+        ]
+        keys = sorted({v.file.key or "" for v in videos})
+        scores = [[key, sorted(self._scores.get(key, ()))] for key in keys] if len(keys) > 1 else []
+        contained = self.options.compare.contained
         return fingerprint(
-            plain,
-            scored,
-            self.min_score,
-            self.options.keep,
-            self.options.compare.contained,
-            twinreel.__version__,
-            keep.VERSION,
+            plain, scores, self.options.keep, contained, twinreel.__version__, keep.VERSION
         )
 
-    def _remembered(self, names: list[str], videos: dict[str, Video]) -> list[Group] | None:
-        kept = self.library.recall("group", self._group_name(names, videos))
+    def _remembered(self, names: list[str]) -> list[Group] | None:
+        kept = self.library.recall("group", self._group_name(names))
         if kept is None:
             return None
         return [Group(**{**g, "members": tuple(g["members"])}) for g in kept]
 
-    def _remember(self, names: list[str], videos: dict[str, Video], groups: list[Group]) -> None:
-        name = self._group_name(names, videos)
+    def _remember(self, names: list[str], groups: list[Group]) -> None:
+        name = self._group_name(names)
         self.library.remember("group", name, [dataclasses.asdict(g) for g in groups])
 
 

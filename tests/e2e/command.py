@@ -24,7 +24,8 @@ def environment(home: Path) -> dict[str, str]:
     """No user's files, no colours, the source tree in front."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("TWINREEL")}
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    return env | {"PYTHONPATH": path, "HOME": str(home), "XDG_DATA_HOME": str(home / "data")}
+    one = {"OMP_NUM_THREADS": "1"}  # threads that wait for each other crawl on a busy machine
+    return env | one | {"PYTHONPATH": path, "HOME": str(home), "XDG_DATA_HOME": str(home / "data")}
 
 
 def as_anybody() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from tests.e2e import command
@@ -106,6 +107,7 @@ def desk(tmp_path: Path, originals: Path, monkeypatch: pytest.MonkeyPatch) -> De
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("LOOKS", str(tmp_path / "looks"))
     monkeypatch.setattr(jobs, "work", command.count_looks)
+    torch.set_num_threads(1)  # threads that wait for each other crawl on a busy machine
     return Desk(tmp_path, tmp_path / "looks")
 
 

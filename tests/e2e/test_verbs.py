@@ -131,6 +131,29 @@ def test_what_was_removed_is_recognised_until_forgotten(home: Path, tmp_path: Pa
     assert not json.loads(call(home, "dups", back, *words))["notes"]
 
 
+def test_act_is_remembered_and_undo_forgets(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    folder = tmp_path / "v"
+    shutil.copytree(home / "v", folder)
+    words = ("-j", "1", "--nice", "0", *MODEL)
+    report = tmp_path / "report.json"
+    call(home, "dups", folder, "-q", "-o", report, *words)
+    group = json.loads(report.read_text())["groups"][0]
+    victim = next(Path(p) for p in group["members"] if p != group["keep"])
+    spare = tmp_path / "again" / victim.name
+    spare.parent.mkdir()
+    shutil.copy(victim, spare)
+    call(home, "act", "move", report, "--yes", "--accept", "all")
+    assert not victim.exists()
+    notes = json.loads(call(home, "dups", spare.parent, "--json", *words))["notes"]
+    assert any("shows what you removed on" in n and victim.name in n for n in notes), notes
+    done = CliRunner().invoke(main, ["undo"])
+    assert done.exit_code == 0 and victim.exists(), done.output
+    assert not json.loads(call(home, "dups", spare.parent, "--json", *words))["notes"]
+
+
 def test_doctor_finds_this_machine_able(tmp_path: Path) -> None:
     done = in_process_of_its_own(tmp_path, "doctor", "--json")
     found = {f["what"]: f for f in json.loads(done.out)}

@@ -270,9 +270,7 @@ def test_too_short_to_tell(original: str) -> None:
     assert (sound.verdict, sound.look) == ("unknown", False)
 
 
-def test_broken_sound_is_unknown_not_silent(
-    original: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_sound_is_unknown_not_silent(original: str, tmp_path: Path) -> None:
     """An MP4 whose audio bytes are overwritten: AAC refuses them all."""
     path = tmp_path / "b.mp4"
     film(path, voice(1))

@@ -13,9 +13,10 @@ from typing import Any
 
 import click
 
-from twinreel.actions import foreign
+from twinreel.actions import foreign, memory
 from twinreel.actions import journal as journals
 from twinreel.actions.apply import Outcome, apply
+from twinreel.actions.disk import Disk
 from twinreel.actions.plan import ActOptions, Plan, plan
 from twinreel.actions.script import write_script
 from twinreel.actions.survey import survey
@@ -101,6 +102,7 @@ def act_command(
             click.echo(f"\nNothing was done. To do it: add --yes{extra}")
         return
     outcome = apply(planned, progress=lambda step, why: None)
+    memory.remember(loaded, outcome.done)
     if as_json:
         click.echo(json.dumps({"plan": _plain(planned), "outcome": asdict(outcome)}))
     else:
@@ -215,7 +217,9 @@ def undo_command(
         source = journal or newest()
         if not as_json:
             click.echo(f"journal: {printable(source)}")
+        library = journals.read(source, Disk()).header.get("library", "")
         outcome, action = undo(source), "undo"
+        memory.take_back(library, outcome.done)
     if as_json:
         click.echo(json.dumps({"outcome": asdict(outcome)}))
     elif action == "undo":

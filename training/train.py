@@ -132,13 +132,15 @@ def save(path: Path, state: dict[str, Any]) -> None:
     os.replace(part, path)
 
 
-def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None) -> TwinNet:
+def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None,
+          steps: int | None = None) -> TwinNet:
     """Train until the time is used up.
 
     Args:
         config: see `config.toml`.
         out: folder for `last.pt` and `log.jsonl`; an existing `last.pt` is continued.
         minutes: instead of the config's.
+        steps: stop after so many steps instead of by the clock; the same on any machine.
 
     Returns:
         The network with averaged weights, eval mode.
@@ -185,9 +187,8 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
         saved, judged, said = spent, spent, spent
         seen, parts_sum = 0, {"nce": 0.0, "koleo": 0.0, "top1": 0.0, "loss": 0.0}
         steps_said = 0
-        while spent < budget:
+        while (share := step / steps if steps else spent / budget) < 1:
             began = time.monotonic()
-            share = spent / budget
             size = view_side(config, share)
             pixels, scene, other = views.batch(step, size, share)
             x = normalise((pixels * 255).to(device))
@@ -214,16 +215,17 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
             steps_said += 1
             for name, value in {**parts, "loss": loss.item()}.items():
                 parts_sum[name] += value
-            if spent - said > 60 or spent >= budget:
+            done = step >= steps if steps else spent >= budget
+            if spent - said > 60 or done:
                 mean = {k: v / steps_said for k, v in parts_sum.items()}
                 say("train", size=size, rate=rate, views_per_s=seen / (spent - said), **mean)
                 said, seen, steps_said = spent, 0, 0
                 parts_sum = dict.fromkeys(parts_sum, 0.0)
             began = time.monotonic()
-            if spent - judged > config["evaluate_minutes"] * 60 or spent >= budget:
+            if spent - judged > config["evaluate_minutes"] * 60 or done:
                 judged = spent
                 say("evaluate", **evaluate(ema, trial))
-            if spent - saved > config["checkpoint_minutes"] * 60 or spent >= budget:
+            if spent - saved > config["checkpoint_minutes"] * 60 or done:
                 saved = spent
                 keep()
             spent += time.monotonic() - began

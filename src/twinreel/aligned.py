@@ -293,20 +293,23 @@ def find_overlay(a: Floats, b: Floats) -> str:
     (matched, error), (other, back) = _toned(a, b), _toned(b, a)
     # A clipped picture can be made from a full one, not the reverse; and a logo can be toned away
     # where its grey is nowhere else: look both ways where both are possible.
-    found = ""
+    found = ("", 0.0)
     if error <= back * _EITHER_WAY:
         found = _carrier(matched, b)
-    if not found and back <= error * _EITHER_WAY:
-        found = {"a": "b", "b": "a"}.get(turned := _carrier(other, a), turned)
-    return found
+    if back <= error * _EITHER_WAY:
+        side, strength = _carrier(other, a)
+        if strength > found[1]:
+            found = ({"a": "b", "b": "a"}.get(side, side), strength)
+    return found[0]
 
 
-def _carrier(matched: Floats, b: Floats) -> str:
-    """`find_overlay` of pictures in the same tones; a is the first."""
+def _carrier(matched: Floats, b: Floats) -> tuple[str, float]:
+    """`find_overlay` of pictures in the same tones; a is the first. And how strong it stands out:
+    the sum of what differs, in grey levels per pixel of the whole."""
     # Cheap first: nothing lasting at half the size is nothing at all.
     half = np.abs(_halved(matched) - _halved(b))[:, _RIM // 2 : -_RIM // 2, _RIM // 2 : -_RIM // 2]
     if np.quantile(half, 0.4, axis=0).max() < _STANDS_OUT / 2:
-        return ""
+        return "", 0.0
     extra_a, extra_b = _beyond(matched, b), _beyond(b, matched)  # what one has, the other lacks
     both = np.maximum(extra_a, extra_b)
     both[:, :_RIM], both[:, -_RIM:] = 0, 0
@@ -316,15 +319,15 @@ def _carrier(matched: Floats, b: Floats) -> str:
     strong = lasting > max(_STANDS_OUT, _TIMES_USUAL * min(usual, 6.0))
     labels, count = ndimage.label(ndimage.binary_closing(strong, iterations=4) | strong)
     if not count:
-        return ""
+        return "", 0.0
     sizes = ndimage.sum_labels(np.ones_like(lasting), labels, range(1, count + 1)) / lasting.size
     place = np.isin(labels, 1 + np.nonzero(sizes >= _LEAST_OVERLAY)[0])
     strong &= place
     # Spread over everything it is a graded or noisy copy, not a thing laid over.
     if not strong.any() or place.mean() > _MOST_OVERLAY:
-        return ""
+        return "", 0.0
     if both[:, ~place].mean() * 4 > both[:, place].mean():
-        return ""
+        return "", 0.0
     shown = both[:, strong].mean(axis=1)
     there = shown >= shown.max() / 2
     votes = [
@@ -335,9 +338,10 @@ def _carrier(matched: Floats, b: Floats) -> str:
     if there.sum() > 2 and max(changes) > 4:  # in a static shot nothing changes anyway
         votes.append(_log_ratio(changes[0], changes[1], 1.0))
     vote = sum(votes)
+    strength = float(lasting[strong].sum()) / lasting.size
     if abs(vote) < 0.35:
-        return "either"
-    return "b" if vote > 0 else "a"
+        return "either", strength
+    return "b" if vote > 0 else "a", strength
 
 
 def _log_ratio(x: float, y: float, spare: float) -> float:

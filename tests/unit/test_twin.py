@@ -281,13 +281,18 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
     config["loss"]["memory"] = 16
     config["data"]["sprites"] = 4
     pool = build_pool(None, size=48, drawn=24, seed=1, held_share=0.2)
-    train(config, pool, tmp_path, minutes=0.01)
+    train(config, pool, tmp_path, steps=2)
     first = torch.load(tmp_path / "last.pt", weights_only=True)
-    train(config, pool, tmp_path, minutes=first["spent"] / 60 + 0.005)
+    train(config, pool, tmp_path, steps=3)
     second = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert second["step"] > first["step"] > 0
+    assert (first["step"], second["step"]) == (2, 3)
     moved = [k for k, v in first["net"].items() if not torch.equal(v, second["net"][k])]
     assert len(moved) > 20
+    whole = tmp_path / "whole"
+    train(config, pool, whole, steps=2)
+    again = torch.load(whole / "last.pt", weights_only=True)
+    for name, tensor in first["net"].items():  # same seed, same steps, same weights
+        assert torch.equal(tensor, again["net"][name])
 
 
 GOLDEN_SHA256 = ""

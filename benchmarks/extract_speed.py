@@ -1,7 +1,7 @@
 """How close `extract` comes to the bare work that it cannot avoid.
 
     python benchmarks/extract_speed.py VIDEO [--types 2d,3d] [--precisions fp32,bf16]
-        [--device cpu] [--threads 0] [--repeat 3] [--json FILE]
+        [--device cpu] [--threads 0] [--repeat 3] [--seconds 0] [--json FILE]
 
 For each type and precision, with seeded random weights (speed does not depend on their values):
 
@@ -10,6 +10,9 @@ For each type and precision, with seeded random weights (speed does not depend o
     forward        the network on the same tensors, already decoded, in the same batches
     end to end     `extract` on the video, without start-up
     ratio          end to end / max(decode, forward); 1.0 is perfect overlap
+
+    cpu            core seconds end to end / core seconds of decode and forward: what the queue,
+                   the pipes and the files cost; other work on the machine does not change it
 
 Each figure is the best of `--repeat` runs: other work on the machine only ever adds time.
 bf16 rows are compared with fp32 rows by their lowest cosine. With `--device cuda` decoding on the
@@ -22,9 +25,11 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,40 +51,55 @@ from twinreel.manifest import from_files  # noqa: E402
 LIMIT = 1.15
 
 
-def _decode(video: str, entry: Entry) -> tuple[float, list[np.ndarray]]:
-    begun = time.perf_counter()
-    parts = [i.pixels for i in unroll(ClipTask(video, (entry.sampling,))) if isinstance(i, Rows)]
-    return time.perf_counter() - begun, parts
+def _cpu(feed: Any = None) -> float:
+    """Core seconds of this process, its ended children, and a feed's decoders so far."""
+    own, ended = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    total = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+    for worker in feed._pool._workers if feed else ():
+        words = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
+        total += (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
-def _forward(runner: Runner, pixels: np.ndarray, size: int) -> float:
+def _decode(video: str, entry: Entry, end: float | None) -> tuple[float, float, list[np.ndarray]]:
+    """Seconds, core seconds, rows."""
+    begun, cpu = time.perf_counter(), _cpu()
+    task = ClipTask(video, (entry.sampling,), end=end)
+    parts = [i.pixels for i in unroll(task) if isinstance(i, Rows)]
+    return time.perf_counter() - begun, _cpu() - cpu, parts
+
+
+def _forward(runner: Runner, pixels: np.ndarray, size: int) -> tuple[float, float]:
+    """Seconds, core seconds."""
     run = runner.run(0)
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), _cpu()
     for at in range(0, len(pixels), size):
         run(pixels[at : at + size])
     if runner.network(0).device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, _cpu() - cpu
 
 
-def _end_to_end(video: str, options: ExtractOptions, runner: Runner) -> tuple[float, np.ndarray]:
-    """Seconds of a run whose network is loaded and whose decoders are up, and its rows."""
+def _end_to_end(
+    video: str, options: ExtractOptions, runner: Runner, end: float | None
+) -> tuple[float, float, np.ndarray]:
+    """Seconds, core seconds and rows of a run whose network is loaded and decoders are up."""
     out = Path(tempfile.mkdtemp())
     try:
-        jobs = from_files([video], [video], out)
+        jobs = [replace(j, end=end) for j in from_files([video], [video], out)]
         run = journey._Run(jobs, options, out, runner.entries, lambda *_: None, print)
         run._runner._networks = runner._networks
         feed = journey.Feed(journey.work, options.jobs, options.stall, 1)
         _wait_ready(feed)
         real, journey.Feed = journey.Feed, lambda *_: feed  # type: ignore[misc, assignment]
         try:
-            begun = time.perf_counter()
+            begun, cpu = time.perf_counter(), _cpu(feed)
             summary = run.go()
-            took = time.perf_counter() - begun
+            took, cpu = time.perf_counter() - begun, _cpu() - cpu
         finally:
             journey.Feed = real  # type: ignore[misc]
         assert summary.exit_code == 0, summary.records
-        return took, np.load(next(out.glob("*.npy")))
+        return took, cpu, np.load(next(out.glob("*.npy")))
     finally:
         shutil.rmtree(out)
 
@@ -92,11 +112,10 @@ def _wait_ready(feed: Any) -> None:
 
 
 def _startup(video: str, options: ExtractOptions) -> float:
-    """From the call to the end of the shortest run: the first half second of the video."""
+    """From the call to the end of the shortest run: the first frame of the video."""
     out = Path(tempfile.mkdtemp())
     try:
-        jobs = from_files([video], [video], out)
-        jobs = [type(j)(j.row, j.video, j.output, j.name, 0.0, 0.05) for j in jobs]
+        jobs = [replace(j, end=0.05) for j in from_files([video], [video], out)]
         begun = time.perf_counter()
         extract(jobs, options, out)
         return time.perf_counter() - begun
@@ -113,21 +132,20 @@ def measure(video: str, kind: str, precision: str, given: argparse.Namespace) ->
     entries = plan(options)
     runner = Runner(entries, options, lambda words: None)
     runner.network(0)
-    decodes, parts = [], []
-    for _ in range(given.repeat):
-        seconds, parts = _decode(video, entries[0])
-        decodes.append(seconds)
-    pixels = np.concatenate(parts)
+    end = given.seconds or None
+    decodes = [_decode(video, entries[0], end) for _ in range(given.repeat)]
+    pixels = np.concatenate(decodes[0][2])
     runner.run(0)(pixels[: min(4, len(pixels))])  # warm
     forwards = [_forward(runner, pixels, options.batch_size) for _ in range(given.repeat)]
-    runs = [_end_to_end(video, options, runner) for _ in range(given.repeat)]
-    best = min(seconds for seconds, _ in runs)
+    runs = [_end_to_end(video, options, runner, end) for _ in range(given.repeat)]
+    decode, forward, whole = (min(r[0] for r in rs) for rs in (decodes, forwards, runs))
+    cores = [min(r[1] for r in rs) for rs in (decodes, forwards, runs)]
     return {
         "type": kind, "precision": precision, "device": str(runner.network(0).device),
-        "rows": len(runs[0][1]), "frames": int(np.prod(pixels.shape[: pixels.ndim - 3])),
-        "startup_s": _startup(video, options), "decode_s": min(decodes),
-        "forward_s": min(forwards), "end_to_end_s": best,
-        "ratio": best / max(min(decodes), min(forwards)), "vectors": runs[0][1],
+        "rows": len(runs[0][2]), "frames": int(np.prod(pixels.shape[: pixels.ndim - 3])),
+        "startup_s": _startup(video, options), "decode_s": decode, "forward_s": forward,
+        "end_to_end_s": whole, "ratio": whole / max(decode, forward), "core_s": cores,
+        "cpu": cores[2] / (cores[0] + cores[1]), "vectors": runs[0][2],
     }  # fmt: skip
 
 
@@ -157,13 +175,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="decoders; one video needs one")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.0, help="only the first so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", default="", help="a checkpoint, for a true bf16 comparison")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
           f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    print("type prec  rows frames  start-up  decode  forward  end-to-end  ratio")
+    print("type prec  rows frames  start-up  decode  forward  end-to-end  ratio    cpu")
     results = []
     for kind in given.types.split(","):
         rows: dict[str, np.ndarray] = {}
@@ -174,7 +193,8 @@ def main() -> None:
             print(
                 f"{kind:<5}{precision:<6}{r['rows']:>4}{r['frames']:>7}{r['startup_s']:>9.2f}s"
                 f"{r['decode_s']:>7.2f}s{r['forward_s']:>8.2f}s{r['end_to_end_s']:>11.2f}s"
-                f"{r['ratio']:>7.3f}{'' if r['ratio'] <= LIMIT else '  over ' + str(LIMIT)}"
+                f"{r['ratio']:>7.3f}{r['cpu']:>7.3f}"
+                f"{'' if r['ratio'] <= LIMIT else '  over ' + str(LIMIT)}"
             )
         if {"fp32", "bf16"} <= set(rows):
             cosine = float((rows["fp32"] * rows["bf16"]).sum(1).min())

@@ -10,6 +10,7 @@ processes and machines may run the same command on the same folder: see claims.p
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -116,6 +117,7 @@ class _Run:
         self._written: list[tuple[_Video, Meta]] = []  # in a shard that is still open
         self._later: list[Job] = []
         self._feed: Feed | None = None
+        self._lock = threading.Lock()
         self._write_s = 0.0
         self._runner = Runner(entries, options, say)
         self._entries = self._runner.entries
@@ -296,7 +298,8 @@ class _Run:
 
     def _finish(self) -> None:
         """Write what is complete; keep what waits within bounds."""
-        ended = [v for v in self._open.values() if v.ended is not None]
+        # The feed's thread adds to the open videos meanwhile; a copy is made in one step.
+        ended = [v for v in list(self._open.values()) if v.ended is not None]
         waiting = sum(b.nbytes for b in self._batchers)
         if len(ended) > WAITING_VIDEOS or (ended and waiting > WAITING_BYTES):
             for batcher in self._batchers:
@@ -401,12 +404,13 @@ class _Run:
         """A video's fate: in this run's summary, and on the disk where it is news."""
         record = {"name": job.name, "video": job.video, "output": job.output, "state": state,
                   "by": self._claims.owner, **words}  # fmt: skip
-        known = self._notes.get(job.name)
-        if note_it or not known or known["state"] != state:
-            self._notes.add(record)
-        self._summary.records[job.name] = record
-        self._time()
-        self._on_record(record, self._summary)
+        with self._lock:  # jobs are looked at in the feed's thread, results in the run's
+            known = self._notes.get(job.name)
+            if note_it or not known or known["state"] != state:
+                self._notes.add(record)
+            self._summary.records[job.name] = record
+            self._time()
+            self._on_record(record, self._summary)
 
     def _gather(self) -> None:
         self._shelf.gather()

@@ -25,7 +25,8 @@ BORDER_LEAST = 0.02  # of the side: thinner borders are left alone
 BORDER_MOST = 0.45
 BLANK_SPREAD = 6.0  # grey levels: an evener picture shows nothing
 THUMBS_LIMIT = 100_000  # bytes of pictures kept per video
-THUMB_QUALITY = (60, 40, 25)
+THUMBS_HELD = 128
+THUMB_QUALITY = (60, 40, 25, 12)
 DETAIL_COLUMNS = 96
 
 
@@ -151,7 +152,7 @@ def detail(frames: Sequence[Pixels], rect: Rect, before: float = 0.0) -> float:
 def jpeg(pixels: Pixels, quality: int = THUMB_QUALITY[0]) -> bytes:
     """A picture as JPEG bytes."""
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=quality)
+    Image.fromarray(pixels).save(out, "JPEG", quality=quality, optimize=True)
     return out.getvalue()
 
 
@@ -160,19 +161,21 @@ def from_jpeg(data: bytes) -> Pixels:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def add_thumb(thumbs: list[tuple[float, bytes]], time_s: float, pixels: Pixels) -> None:
+def add_thumb(thumbs: list[tuple[float, Pixels]], time_s: float, pixels: Pixels) -> None:
     """Append a small picture; a long row of them is thinned so that memory stays bounded."""
-    thumbs.append((time_s, jpeg(pixels)))
-    if len(thumbs) > 128:
+    thumbs.append((time_s, pixels))
+    if len(thumbs) > THUMBS_HELD:
         del thumbs[1::2]
 
 
-def fit_thumbs(thumbs: list[tuple[float, bytes]]) -> tuple[tuple[float, bytes], ...]:
-    """The same pictures within THUMBS_LIMIT bytes: coarser first, then every other one."""
-    for quality in THUMB_QUALITY[1:]:
-        if sum(len(data) for _, data in thumbs) <= THUMBS_LIMIT:
-            break
-        thumbs = [(t, jpeg(from_jpeg(data), quality)) for t, data in thumbs]
-    while sum(len(data) for _, data in thumbs) > THUMBS_LIMIT and len(thumbs) > 1:
+def fit_thumbs(thumbs: Sequence[tuple[float, Pixels]]) -> tuple[tuple[float, bytes], ...]:
+    """Small pictures as JPEG within THUMBS_LIMIT bytes: coarser first, then every other one.
+
+    Always from the pictures themselves: a JPEG of a JPEG is hardly smaller.
+    """
+    while True:
+        for quality in THUMB_QUALITY:
+            kept = tuple((t, jpeg(pixels, quality)) for t, pixels in thumbs)
+            if sum(len(data) for _, data in kept) <= THUMBS_LIMIT or len(kept) < 2:
+                return kept
         thumbs = thumbs[::2]
-    return tuple(thumbs)

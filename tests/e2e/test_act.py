@@ -710,7 +710,7 @@ def films(place: Place) -> Path:
 
 def test_from_dups_to_undo(place: Place, films: Path) -> None:
     """Search, act for good, and the same again with the trash: the real decode check included."""
-    words = ["dups", str(films), "-o", str(place.base / "found.json"), "-q"]
+    words = ["dups", str(films), "-o", str(place.base / "found.json"), "-q", "--nice", "0"]
     subprocess.run([sys.executable, "-m", "twinreel", *words], check=True, timeout=300)
     before = tree(films)
     out = call("act", "trash", str(place.base / "found.json"), "--yes").output

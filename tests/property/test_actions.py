@@ -259,12 +259,23 @@ def test_content_survives(data: bytes) -> None:
                 assert was[real(store, step.path)] in live(store).values()
     if mode == "rival" or "/j/1" not in store.names:
         return
-    gone = "delete" if action == "delete" else ""
+    later = draw.chance(25)
+    if later:  # a person goes on working before thinking of undo
+        meddle(draw, store, list(live(store)))
+    held = videos(store)
     back = undo("/j/1", disk=ModelDisk(store))
+    assert held <= videos(store), "undo lost something"
+    if later:
+        return
     keeps_promise(store, [rep], was, given_up)
-    if not gone:
+    if action != "delete":
         assert not back.refused, back.refused
         assert snapshot(store) == names
+
+
+def videos(store: Store) -> set[str]:
+    """All contents, wherever they lie, but what trash and journals write about them."""
+    return {d for p, d in store.files().items() if not p.startswith("/j/") and "/info/" not in p}
 
 
 @settings(max_examples=400, **COMMON)

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinreel import audio
-from twinreel.audio import RATE, Sound, SoundTask, fingerprint, listen, same_sound, windows, work
+from twinreel.audio import Sound, SoundTask, fingerprint, same_sound, windows, work
 from twinreel.errors import CannotOpen, CannotRead, DecodeFailed, NoVideoStream
+from twinreel.listen import RATE, listen
 from twinreel.types import Segment
 from twinreel.workers import WorkerPool
 

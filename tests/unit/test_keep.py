@@ -373,7 +373,7 @@ members = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(members, st.randoms())
 def test_the_choice_does_not_depend_on_order_and_is_never_a_damaged_one(
     videos: list[Video], random: Any

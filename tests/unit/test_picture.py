@@ -124,7 +124,7 @@ def test_jpeg_there_and_back() -> None:
 
 
 def test_thumbs_are_thinned_evenly_and_bounded() -> None:
-    thumbs: list[tuple[float, bytes]] = []
+    thumbs: list[tuple[float, np.ndarray]] = []
     image = shot(size=(32, 32))
     most = 0
     for i in range(1000):
@@ -135,13 +135,22 @@ def test_thumbs_are_thinned_evenly_and_bounded() -> None:
     assert times[0] == 0.0 and times == sorted(times)
 
 
-def test_fit_thumbs_keeps_what_fits_and_coarsens_what_does_not() -> None:
-    small = [(float(i), picture.jpeg(shot(size=(64, 64)))) for i in range(4)]
-    assert picture.fit_thumbs(small) == tuple(small)
+def test_fit_thumbs_keeps_what_fits_and_coarsens_before_it_thins() -> None:
+    small = [(float(i), shot(size=(64, 64))) for i in range(4)]
+    assert picture.fit_thumbs(small) == tuple((t, picture.jpeg(p)) for t, p in small)
     rng = np.random.default_rng(1)
-    noisy = [
-        (float(i), picture.jpeg(rng.integers(0, 255, (200, 200, 3), np.uint8))) for i in range(32)
-    ]
-    fitted = picture.fit_thumbs(noisy)
+    rough = [(float(i), fine_colour(rng)) for i in range(32)]
+    fitted = picture.fit_thumbs(rough)
+    assert 60_000 < sum(len(d) for _, d in fitted) <= picture.THUMBS_LIMIT
+    assert [t for t, _ in fitted] == [t for t, _ in rough]  # every moment is still there
+    noise = [(float(i), rng.integers(0, 255, (200, 200, 3), np.uint8)) for i in range(32)]
+    fitted = picture.fit_thumbs(noise)
     assert sum(len(d) for _, d in fitted) <= picture.THUMBS_LIMIT
-    assert fitted[0][0] == 0.0 and len(fitted) >= 4
+    assert fitted[0][0] == 0.0 and 4 <= len(fitted) < 32
+    assert picture.fit_thumbs([]) == ()
+
+
+def fine_colour(rng: np.random.Generator) -> np.ndarray:
+    """A busy picture of 160 x 160: more than 100 kB for 32 of them at the first quality."""
+    picture = shot(size=(160, 160)).astype(int) + rng.integers(-25, 26, (160, 160, 3))
+    return picture.clip(0, 255).astype(np.uint8)

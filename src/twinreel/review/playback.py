@@ -82,10 +82,12 @@ class Frames:
             self.close()
             raise DecodeFailed(video.path, "the decoder crashed or hung on this frame") from None
 
-    def key_before(self, video: Video, at_s: float) -> float:
-        """Seconds of the key frame at or before `at_s`: where a remuxed stream can begin."""
+    def start_of(self, video: Video, mode: str, at_s: float) -> float:
+        """Which second of the video is time 0 of its stream; see stream.py."""
+        from twinreel.review.stream import start_of
+
         try:
-            return self._ready().submit(key_before, video.path, at_s).result(60)
+            return self._ready().submit(start_of, video.path, mode, at_s).result(60)
         except (BrokenProcessPool, TimeoutError):
             self.close()
             raise DecodeFailed(video.path, "the decoder crashed or hung") from None
@@ -141,20 +143,3 @@ def frame_jpeg(
     out = io.BytesIO()
     image.save(out, "JPEG", quality=88)
     return out.getvalue()
-
-
-def key_before(path: str, at_s: float) -> float:
-    """Seconds from the first frame of the key frame at or before `at_s`."""
-    from twinreel.frames import Clock
-    from twinreel.probe import opened, video_stream
-
-    with opened(path) as container:
-        stream = video_stream(container, path)
-        clock = Clock(stream)
-        if at_s > 0 and clock.base is not None:
-            container.seek(clock.stamp(at_s), stream=stream, backward=True)
-        for packet in container.demux(stream):
-            at = clock.of_packet(packet) if packet.size and packet.is_keyframe else None
-            if at is not None:
-                return max(0.0, at)
-    raise DecodeFailed(path, f"no key frame before {at_s:.2f} s")

@@ -250,10 +250,9 @@ def make_app(desk: Desk, guard: Guard) -> Guarded:
 
     async def start(request: Request) -> Response:
         video = desk.video(request.path_params["n"])
-        at = _seconds(request, "at")
-        if request.query_params.get("mode") != "remux":
-            return JSONResponse({"start": at})
-        return JSONResponse({"start": await run_in_threadpool(desk.frames.key_before, video, at)})
+        mode, at = request.query_params.get("mode", ""), _seconds(request, "at")
+        begin = await run_in_threadpool(desk.frames.start_of, video, mode, at)
+        return JSONResponse({"start": begin})
 
     async def frame(request: Request) -> Response:
         video = desk.video(request.path_params["n"])

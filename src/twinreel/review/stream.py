@@ -2,9 +2,12 @@
 
     python -m twinreel.review.stream transcode 12.500 film.mkv > part.mp4
 
-`remux` copies the pictures as they are from the key frame at the given second on; `transcode`
-makes H.264 of at most 720 lines from exactly that second on. Sound becomes AAC unless it can be
-copied. Time starts at 0 in the output.
+`remux` copies the pictures as they are from the key frame at or before the given second on;
+`transcode` makes H.264 of at most 720 lines from exactly that second on. Sound becomes AAC.
+
+Note [where time starts]: time 0 of a transcoded stream is the second asked for. Of a copied one it
+is the key frame's decoding time, a little before the frame is shown (reordering): MP4 in fragments
+knows no earlier time. `start_of` tells it, so that the page can add it to the browser's time.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
-from twinreel.errors import TwinreelError
+from twinreel.errors import DecodeFailed, TwinreelError
 from twinreel.frames import Clock, rotation_of
 from twinreel.probe import opened, rational, video_stream
 
@@ -27,6 +30,7 @@ BASE = Fraction(1, 90_000)
 _OPTIONS = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "500000"}
 _ENCODER = {"preset": "ultrafast", "crf": "25", "tune": "zerolatency"}
 _AUDIO_RATE = 48_000
+MOST_REORDERED = 16  # packets, by H.264 and H.265
 
 
 def convert(path: str, mode: str, from_s: float, out: str) -> None:
@@ -36,12 +40,15 @@ def convert(path: str, mode: str, from_s: float, out: str) -> None:
         sound = next(iter(source.streams.audio), None)
         clock = Clock(video)
         copies = mode == "remux"
+        if copies:
+            from_s, zero_s = _key_before(source, video, clock, from_s, path)
+        else:
+            zero_s = from_s
         picture: _Part = (
-            _Copy(target, video, from_s, clock) if copies else _Encode(target, from_s, clock)
+            _Copy(target, video, zero_s, clock) if copies else _Encode(target, from_s, clock)
         )
-        hear = _Sound(target, sound, from_s, clock) if sound and sound.codec_context else None
-        if from_s > 0 and clock.base is not None:
-            source.seek(clock.stamp(from_s), stream=video, backward=True)
+        hear = _Sound(target, sound, zero_s, clock) if sound and sound.codec_context else None
+        _seek(source, video, clock, from_s)
         parts: dict[int, _Part] = {video.index: picture}
         if sound and hear:
             parts[sound.index] = hear
@@ -58,6 +65,73 @@ def convert(path: str, mode: str, from_s: float, out: str) -> None:
             target.mux(list(part.end()))
 
 
+def start_of(path: str, mode: str, from_s: float) -> float:
+    """Which second of the video is time 0 of its stream (Note [where time starts])."""
+    if mode != "remux":
+        return from_s
+    with opened(path) as source:
+        video = video_stream(source, path)
+        return _key_before(source, video, Clock(video), from_s, path)[1]
+
+
+def _seek(source: Any, video: Any, clock: Clock, at_s: float) -> None:
+    if clock.base is not None:
+        source.seek(clock.stamp(at_s), stream=video, backward=True)
+
+
+def _key_before(
+    source: Any, video: Any, clock: Clock, at_s: float, path: str
+) -> tuple[float, float]:
+    """(time of showing, time of decoding) of the key frame at or before `at_s`, in seconds."""
+    _seek(source, video, clock, at_s)
+    order = _Decoding(clock)
+    for packet in source.demux(video):
+        for timed in order.take(packet):
+            base, first = float(timed.time_base), clock.start or 0.0
+            return max(0.0, timed.pts * base - first), timed.dts * base - first
+    raise DecodeFailed(path, f"no key frame before {at_s:.2f} s")
+
+
+class _Decoding:
+    """Packets of pictures from the first key frame on, each with a decoding time.
+
+    Matroska stores none; FFmpeg works them out from the reordering, but not for the first few
+    packets after a seek. Theirs are counted back from the first that is known.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.frame_s = clock.frame_s
+        self.held: list[Any] = []
+        self.last: int | None = None
+
+    def take(self, packet: Any) -> Iterator[Any]:
+        if packet.pts is None or not packet.size:
+            return
+        if self.last is None:
+            if not self.held and not packet.is_keyframe:
+                return
+            self.held.append(packet)
+            if packet.dts is None and len(self.held) <= MOST_REORDERED:
+                return
+            yield from self.end()
+        else:
+            yield self._after(packet, packet.dts)
+
+    def end(self) -> Iterator[Any]:
+        """What is still held: all packets of a very short video."""
+        step = max(1, round(self.frame_s / float(self.held[0].time_base))) if self.held else 1
+        known = self.held[-1].dts if self.held else None
+        start = min(p.pts for p in self.held) if known is None and self.held else known
+        for n, packet in enumerate(self.held):
+            yield self._after(packet, start - (len(self.held) - 1 - n) * step)
+        self.held = []
+
+    def _after(self, packet: Any, dts: int | None) -> Any:
+        dts = packet.pts if dts is None else min(dts, packet.pts)
+        packet.dts = self.last = dts if self.last is None else max(self.last + 1, dts)
+        return packet
+
+
 class _Part(Protocol):
     """One stream on its way; `out` is None until its shape is known."""
 
@@ -69,26 +143,25 @@ class _Part(Protocol):
 
 
 class _Copy:
-    """Packets of pictures as they are, moved so that the first key frame is at 0."""
+    """Packets of pictures as they are, moved to `zero_s`."""
 
-    def __init__(self, target: Any, stream: Any, from_s: float, clock: Clock) -> None:
+    def __init__(self, target: Any, stream: Any, zero_s: float, clock: Clock) -> None:
         self.out = target.add_stream_from_template(stream)
         self.base = rational(stream.time_base) or BASE
-        self.shift = round((from_s + (clock.start or 0.0)) / float(self.base))
-        self.started = False
+        self.shift = round((zero_s + (clock.start or 0.0)) / float(self.base))
+        self.order = _Decoding(clock)
 
     def take(self, packet: Any) -> Iterator[Any]:
-        if packet.dts is None:
-            return
-        self.started = self.started or packet.is_keyframe
-        if self.started:
-            packet.pts = None if packet.pts is None else packet.pts - self.shift
-            packet.dts -= self.shift
-            packet.stream = self.out
-            yield packet
+        return map(self._moved, self.order.take(packet))
 
     def end(self) -> Iterator[Any]:
-        return iter(())
+        return map(self._moved, self.order.end())
+
+    def _moved(self, packet: Any) -> Any:
+        packet.pts -= self.shift
+        packet.dts -= self.shift
+        packet.stream = self.out
+        return packet
 
 
 class _Encode:

@@ -28,7 +28,7 @@ class Player {
     } else {
       const { start } = await ask(`video/${this.number}/start?mode=${this.mode}&at=${at}`);
       this.offset = start;
-      this.el.src = `video/${this.number}/stream?mode=${this.mode}&from=${start}`;
+      this.el.src = `video/${this.number}/stream?mode=${this.mode}&from=${at}`;
     }
     await new Promise((done) => this.el.addEventListener("loadeddata", done, { once: true }));
     if (Math.abs(this.el.currentTime - (at - this.offset)) > 0.02) await this.jump(at - this.offset);

@@ -1,7 +1,7 @@
 """What a report found of the corpus's natural copies, what it missed, what it grouped wrongly.
 
     twinreel dups CORPUS/videos -o report.json --all-matches
-    python -m benchmarks.natural_copies report.json CORPUS/videos.csv > benchmarks/results/natural.md
+    python -m benchmarks.natural_copies report.json CORPUS/videos.csv > natural.md
 
 A natural copy counts as found when it is in one group with another file of its content, and as
 partly found when its match stands in the report below the group's rules (a part, an overlap). Files
@@ -21,7 +21,8 @@ from pathlib import Path
 def main() -> None:
     """Command line: report, manifest."""
     report = json.loads(Path(sys.argv[1]).read_text())
-    manifest = {r["file"]: r for r in csv.DictReader(open(sys.argv[2], encoding="utf-8"))}
+    with open(sys.argv[2], encoding="utf-8") as rows:
+        manifest = {r["file"]: r for r in csv.DictReader(rows)}
     name = os.path.basename
     group_of = {}
     for n, group in enumerate(report["groups"], 1):
@@ -63,7 +64,7 @@ def main() -> None:
             negative = "hard_negative" in (a["role"], b["role"])
             if negative or a["group"] != b["group"]:
                 wrong.append((a["file"], b["file"]))
-    print(f"\n{found} found, {parts} matched but not grouped, {missed} missed, {len(wrong)} wrong.\n")
+    print(f"\n{found} found, {parts} matched but not grouped, {missed} missed, {len(wrong)} wrong.")
     for a, b in wrong:
         print(f"- wrong: {a} with {b}")
 

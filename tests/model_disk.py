@@ -288,7 +288,10 @@ class ModelDisk(Disk):
 
     def clone(self, source: str, target: str) -> None:
         self.step("ficlone")
-        if self._look(source).device > 1:  # type: ignore[union-attr]
+        look = self._look(source)
+        if look is None:
+            raise FileNotFoundError(errno.ENOENT, "no such file", source)
+        if look.device > 1:
             raise ActionRefused("cannot share blocks")
         self._new(target, self._data(source))
         self.done()

@@ -1,4 +1,4 @@
-"""The shape of the package, held by its syntax trees: data flows one way, heavy imports stay put."""
+"""The shape of the package, read from its syntax trees: data flows one way, torch stays put."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ import twinreel
 ROOT = Path(twinreel.__file__).parent
 
 # The journey of a video. A module may know what stands before it, never what stands after.
-SPINE = (
-    "errors types options progress volumes discover exact probe sample picture decode models embed"
-    " store align compare cluster aligned keep report actions pipeline cli"
-).split()
-TORCH_FREE = (
-    "errors types options progress volumes discover exact probe sample picture decode embed store"
-    " align compare cluster aligned keep report actions pipeline cli review"
-).split()
+SPINE = [
+    *("errors", "types", "options", "progress", "volumes", "discover", "exact", "probe", "sample"),
+    *("picture", "decode", "models", "embed", "store", "align", "compare", "cluster", "aligned"),
+    *("keep", "report", "actions", "pipeline", "cli"),
+]
+TORCH_FREE = [*(name for name in SPINE if name != "models"), "review"]
 HEAVY = {"torch", "av", "sklearn", "torchvision", "transformers", "timm"}
 FILES = {
     ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p

@@ -229,6 +229,7 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
                 saved = spent
                 keep()
             spent += time.monotonic() - began
+        keep()  # an evaluation may have used up the last of the time
         say("end")
     return ema.eval()
 

@@ -24,7 +24,6 @@ from twinreel import compare as c
 from twinreel import models
 from twinreel.store import Library
 
-
 SUBSETS = {
     "first similarity alone": [0],
     "first, similarity and agreement": [0, 1],
@@ -51,9 +50,11 @@ def collect(library: str, model: str, truth: Path) -> tuple[Any, Any, list[tuple
     rows, labels, names = [], [], []
     with Library.open(library) as kept:
         by_key = {f.key: os.path.basename(f.path) for f, _, _ in kept.files()}
-        found = {
-            (f.model, f.sampling): None for f in _all(kept) if f.model.startswith(f"{model}@") and not f.sampling.startswith("uniform")
-        }
+        found = [
+            (model_id, sampling)
+            for model_id, sampling in _made(kept)
+            if model_id.startswith(f"{model}@") and not sampling.startswith("uniform")
+        ]
         for made in found:
             features = [f for f in kept.all_features(*made) if by_key.get(f.key) in files]
             for a, b in combinations(features, 2):
@@ -72,9 +73,9 @@ def collect(library: str, model: str, truth: Path) -> tuple[Any, Any, list[tuple
     return np.array(rows), np.array(labels), names
 
 
-def _all(kept: Library) -> Any:
-    rows = kept._db.execute("SELECT DISTINCT model, sampling FROM features")
-    return [type("Made", (), {"model": m, "sampling": s}) for m, s in rows]
+def _made(kept: Library) -> list[tuple[str, str]]:
+    """(model identity, sampling) of all that the library holds."""
+    return kept._db.execute("SELECT DISTINCT model, sampling FROM features").fetchall()
 
 
 def fit(x: Any, y: Any) -> tuple[list[float], float]:

@@ -133,11 +133,22 @@ class _Lazy:
 
     def __call__(self, pixels: Any) -> Any:
         if self.network is None:
+            _leave_cores_to_decoding()
             o = self.run.options.model
             self.network = models.load(
                 self.run.spec, o.weights, o.device, o.precision, o.embedding_size
             )
         return self.network(pixels)
+
+
+def _leave_cores_to_decoding() -> None:
+    """Half of the cores for the network, and no busy waiting: torch's threads would starve the
+    decoders, and on a shared machine collapse."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
 
 
 def _result(item: tuple[Any, ...], run: Wanted) -> Result:

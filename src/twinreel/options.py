@@ -24,7 +24,8 @@ from twinreel.errors import BadConfig
 T = TypeVar("T")
 
 EXTENSIONS = tuple(
-    ["mp4", "m4v", "mov", "mkv", "webm", "avi", "wmv", "asf", "flv", "f4v", "mpg", "mpeg", "mpe", "m2v", "vob", "ts", "m2ts", "mts", "3gp", "3g2", "ogv", "ogm", "divx", "rm", "rmvb", "mxf", "gif", "y4m"]  # noqa: SIM905
+    "mp4 m4v mov mkv webm avi wmv asf flv f4v mpg mpeg mpe m2v vob ts m2ts mts 3gp 3g2 ogv ogm"
+    " divx rm rmvb mxf gif y4m".split()
 )
 
 

@@ -122,6 +122,8 @@ class Run(Inventory):
 
     def _reused(self, key: str) -> bool:
         """Take over rows of another sampling of the grid when it holds every planned moment."""
+        if self.options.sample.sampler == "keyframes":
+            return False  # its rows are of other moments than the grid says
         for sampling in self.library.samplings(key, self.model):
             held = self.library.features(key, self.model, sampling)
             if held is None or sampling.startswith("keyframes"):

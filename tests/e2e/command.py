@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,16 +50,22 @@ class Done:
         return found
 
 
+SLOW = (
+    "from tests.e2e import command; from twinreel import cli, jobs;"
+    "jobs.work = command.slow; cli.main()"
+)
+
+
 def start(
-    home: Path, *args: str | os.PathLike[str], cwd: Path | None = None, library: bool = True
+    home: Path, *args: str | os.PathLike[str], program: Sequence[str] = ("-m", "twinreel")
 ) -> subprocess.Popen[bytes]:
     """The command under way, in a process group of its own."""
     words = [os.fspath(a) for a in args]
-    if library and words[0] == "dups":
+    if words[0] == "dups":
         words += ["--library", str(home / "library.db")]
     return subprocess.Popen(
-        [sys.executable, "-m", "twinreel", *words],
-        cwd=cwd or home, env=environment(home), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, *program, *words],
+        cwd=home, env=environment(home), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, start_new_session=True, preexec_fn=as_anybody,
     )  # fmt: skip
 
@@ -80,7 +86,7 @@ def run(home: Path, *args: str | os.PathLike[str], stdin: bytes = b"", **setting
 
 def dups(home: Path, *args: str | os.PathLike[str], **settings: Any) -> Done:
     """`twinreel dups` with the model that needs no weights and a library in `home`."""
-    return run(home, "dups", *args, *MODEL, **settings)
+    return run(home, "dups", *args, *MODEL, "--nice", "0", **settings)
 
 
 def report(path: Path) -> dict[str, Any]:
@@ -121,4 +127,12 @@ def count_looks(task: Any, emit: Callable[[Any], None], beat: Callable[[], None]
 
     with open(os.environ["LOOKS"], "a") as file:
         file.write(ascii(task.path) + "\n")
+    work(task, emit, beat)
+
+
+def slow(task: Any, emit: Callable[[Any], None], beat: Callable[[], None]) -> None:
+    """The real work after a pause, as with a large file."""
+    from twinreel.decode import work
+
+    time.sleep(0.4)
     work(task, emit, beat)

@@ -11,15 +11,16 @@ from twinreel import clips
 
 def unruly(task: clips.ClipTask, emit: Any, beat: Any) -> None:
     """Decodes, but for names that say otherwise."""
-    if "hang" in task.path:
+    name = os.path.basename(task.path)
+    if "hang" in name:
         time.sleep(3600)
-    if "crash" in task.path:
+    if "crash" in name:
         os._exit(11)
     clips.work(task, emit, beat)
 
 
 def vanish(task: clips.ClipTask, emit: Any, beat: Any) -> None:
     """The file is removed as soon as it is to be read."""
-    if "gone" in task.path:
+    if "gone" in os.path.basename(task.path):
         os.unlink(task.path)
     clips.work(task, emit, beat)

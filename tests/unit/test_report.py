@@ -125,9 +125,7 @@ def test_above_the_limit_records_stand_one_per_line(
         ({"failures": ["text"]}, r"failures\[0\]"),
     ],
 )
-def test_a_bad_report_names_the_place(
-    tmp_path: Path, change: dict[str, Any], words: str
-) -> None:
+def test_a_bad_report_names_the_place(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     path = tmp_path / "r.json"
     path.write_text(json.dumps({**example().to_dict(), **change}))
     with pytest.raises(BadReport, match=words):

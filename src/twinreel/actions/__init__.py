@@ -7,7 +7,7 @@
     undo(outcome.journal)
 
 plan     report and policy -> steps, pure            survey   what the disk says to them
-apply    steps -> done or refused, each alone        kinds    what each action does, and undoes
+apply    steps -> done or refused, each alone        kinds, links   each action, and its way back
 journal  what was done, on the disk before it is     undo     taken back; the quarantine emptied
 places   trash and quarantine of a file system       disk     all system calls
 foreign  other tools' reports                        script   a plan as shell commands
@@ -16,6 +16,7 @@ What no report, option, order, failure or second run can bring about: that conte
 left without a real file. See docs/safety.md.
 """
 
+from twinreel.actions import links as links  # registers the link actions
 from twinreel.actions.apply import Outcome, apply
 from twinreel.actions.disk import Disk
 from twinreel.actions.foreign import load, write

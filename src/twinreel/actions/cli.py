@@ -17,7 +17,7 @@ from twinreel.actions import foreign, memory
 from twinreel.actions import journal as journals
 from twinreel.actions.apply import Outcome, apply
 from twinreel.actions.disk import Disk
-from twinreel.actions.plan import ActOptions, Plan, plan
+from twinreel.actions.plan import LINKS, ActOptions, Plan, plan
 from twinreel.actions.script import write_script
 from twinreel.actions.survey import survey
 from twinreel.actions.undo import history, newest, purge, purge_plan, seconds, settle, undo
@@ -150,6 +150,8 @@ def show_outcome(outcome: Outcome, action: str) -> None:
         f"refused: {len(outcome.refused)}"
     )
     click.echo(f"journal: {printable(outcome.journal)}")
+    if action in LINKS and any(s.expect["relation"] != "exact" for s in outcome.done):
+        click.echo("what was not the same bytes waits in the quarantine: `twinreel undo --purge`")
     if action != "delete" and outcome.done:
         click.echo("take it back with: twinreel undo")
 

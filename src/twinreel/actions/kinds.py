@@ -99,7 +99,7 @@ def is_it(path: str, file: Record, disk: Disk) -> bool:
     return bool(file["key"]) and disk.is_key(path, file["key"])
 
 
-def _put_back(rec: Record, where: str, disk: Disk) -> None:
+def put_back(rec: Record, where: str, disk: Disk) -> None:
     """Rename the file from `where` to its old path, replacing nothing."""
     path, file = rec["path"], rec["file"]
     if disk.look(where) is None or not is_it(where, file, disk):
@@ -117,11 +117,11 @@ def _put_back(rec: Record, where: str, disk: Disk) -> None:
     disk.sync_folder(os.path.dirname(path))
 
 
-def _keeper_stands(rec: Record, disk: Disk) -> bool:
+def keeper_stands(rec: Record, disk: Disk) -> bool:
     return rec["keeper"] is None or is_it(rec["keep"], rec["keeper"], disk)
 
 
-def _tidy(rec: Record, disk: Disk) -> None:
+def tidy(rec: Record, disk: Disk) -> None:
     """Remove the folders that were made for a step, or that are our quarantine, while empty."""
     folders = list(reversed(rec["made"]))
     folder = os.path.dirname(rec.get("dest") or rec.get("hold") or "")
@@ -160,12 +160,12 @@ class Move(Action):
         disk.sync_folder(os.path.dirname(rec["path"]))
 
     def revert(self, rec: Record, disk: Disk) -> None:
-        _put_back(rec, rec["dest"], disk)
-        _tidy(rec, disk)
+        put_back(rec, rec["dest"], disk)
+        tidy(rec, disk)
 
     def complete(self, rec: Record, disk: Disk) -> bool:
         away = disk.look(rec["path"]) is None and is_it(rec["dest"], rec["file"], disk)
-        return away and _keeper_stands(rec, disk)
+        return away and keeper_stands(rec, disk)
 
 
 @action("carry")
@@ -210,12 +210,12 @@ class Trash(Move):
         disk.sync_folder(os.path.dirname(rec["path"]))
 
     def revert(self, rec: Record, disk: Disk) -> None:
-        _put_back(rec, rec["dest"], disk)
+        put_back(rec, rec["dest"], disk)
         if rec["info"] and disk.look(rec["info"]) is not None:
             ours = disk.read(rec["info"]) in (rec["text"].encode(), b"")  # b'': killed in between
             if ours and disk.look(rec["dest"]) is None:
                 disk.unlink(rec["info"])
-        _tidy(rec, disk)
+        tidy(rec, disk)
 
 
 class _Aside(Action):
@@ -234,11 +234,11 @@ class _Aside(Action):
     def revert(self, rec: Record, disk: Disk) -> None:
         if disk.look(rec["aside"]) is None and disk.look(rec["path"]) is None:
             raise ActionRefused(f"{rec['path']}: {self.gone}; its content is kept in {rec['keep']}")
-        _put_back(rec, rec["aside"], disk)
+        put_back(rec, rec["aside"], disk)
 
     def complete(self, rec: Record, disk: Disk) -> bool:
         gone = disk.look(rec["path"]) is None and disk.look(rec["aside"]) is None
-        return gone and _keeper_stands(rec, disk)
+        return gone and keeper_stands(rec, disk)
 
     gone: ClassVar[str] = "deleted for good, cannot be taken back"
 
@@ -264,178 +264,6 @@ class NativeTrash(_Aside):
 
 if NATIVE_TRASH:
     action("trash")(NativeTrash)
-
-
-class _Link(Action):
-    """Something takes the file's place that leads to the kept file's content.
-
-    The old file gets a second name first, then the link is renamed over the path: there is no
-    moment without a file. That second name goes once all is checked if the bytes are the same;
-    else it stays in the quarantine, for undo.
-    """
-
-    held = "hold"
-
-    def prepare(self, step: Step, n: int, look: Look, keeper: Look | None, run: Run) -> Record:
-        if keeper is None or keeper.device != look.device:
-            raise ActionRefused(
-                f"{step.path}: the kept file {step.keep} is on another file system and a link "
-                "would break with it; use trash or move"
-            )
-        folder = os.path.dirname(step.path)
-        rec: Record = {
-            "tmp": os.path.join(folder, f".twinreel-{run.tag}-{n}-new"),
-            "hold": os.path.join(folder, f".twinreel-{run.tag}-{n}"),
-            "made": [],
-            "xattrs": {
-                name: base64.b64encode(value).decode()
-                for name, value in run.disk.xattrs(step.path).items()
-            },
-        }
-        if step.expect["relation"] != "exact":
-            rec["hold"] = places.quarantine_of(step.path, look, run.roots, "", run.disk)
-            rec["made"] = places.missing_folders(os.path.dirname(rec["hold"]), run.disk)
-        return rec
-
-    def make(self, rec: Record, disk: Disk) -> None:
-        """Create the link under its temporary name."""
-        raise NotImplementedError
-
-    def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
-        """Whether what stands at the path is the link that was made."""
-        raise NotImplementedError
-
-    def perform(self, rec: Record, disk: Disk) -> None:
-        places.make_folders(rec["made"], disk)
-        disk.link(rec["path"], rec["hold"])
-        self.make(rec, disk)
-        disk.replace(rec["tmp"], rec["path"])
-        disk.sync_folder(os.path.dirname(rec["path"]))
-
-    def finish(self, rec: Record, disk: Disk) -> None:
-        if rec["relation"] == "exact":
-            disk.unlink(rec["hold"])
-
-    def revert(self, rec: Record, disk: Disk) -> None:
-        path, hold = rec["path"], rec["hold"]
-        here, held = disk.look(path), disk.look(hold)
-        if here is not None and held is not None and here.same_file(held) and held.links > 1:
-            self._drop(rec, disk)
-            disk.unlink(hold)
-        elif held is not None and here is None:
-            self._drop(rec, disk)
-            _put_back(rec, hold, disk)
-        elif (
-            here is not None
-            and not self.is_ours(here, rec, disk)
-            and is_it(path, rec["file"], disk)
-        ):
-            self._drop(rec, disk)  # never replaced, or taken back already
-        elif here is None or not self.is_ours(here, rec, disk):
-            raise ActionRefused(
-                f"{path}: something else stands there now; move it, then undo again"
-            )
-        elif held is not None:
-            self._keeper_there(rec, here, disk)
-            self._drop(rec, disk)
-            disk.replace(hold, path)
-        elif rec["relation"] == "exact":
-            self.restore(rec, here, disk)
-        else:
-            raise ActionRefused(f"{path}: its own content is no longer at {hold}")
-        disk.sync_folder(os.path.dirname(path))
-        _tidy(rec, disk)
-
-    def complete(self, rec: Record, disk: Disk) -> bool:
-        here = disk.look(rec["path"])
-        if here is None or disk.look(rec["tmp"]) is not None or not self.is_ours(here, rec, disk):
-            return False
-        if rec["relation"] == "exact":
-            return disk.look(rec["hold"]) is None and _keeper_stands(rec, disk)
-        return is_it(rec["hold"], rec["file"], disk) and _keeper_stands(rec, disk)
-
-    def restore(self, rec: Record, here: Look, disk: Disk) -> None:
-        """Make the file anew from the kept one, which has the same bytes."""
-        self._keeper_there(rec, here, disk)
-        self._drop(rec, disk)
-        disk.copy(rec["keep"], rec["tmp"])
-        if not disk.is_key(rec["tmp"], rec["file"]["key"] or rec["keeper"]["key"]):
-            disk.unlink(rec["tmp"])
-            raise ActionRefused(f"{rec['keep']}: changed since; {rec['path']} stays a link to it")
-        dress(rec["tmp"], rec, disk)
-        disk.replace(rec["tmp"], rec["path"])
-
-    def _keeper_there(self, rec: Record, here: Look, disk: Disk) -> None:
-        """What stands at the path may be the last name of the kept content: then it stays."""
-        if here.kind == "link":
-            return
-        keeper = rec["keeper"]
-        if not is_it(rec["keep"], keeper, disk) or rec["keep"] == rec["path"]:
-            raise ActionRefused(
-                f"{rec['path']}: the kept file {rec['keep']} is gone or changed, this may be the "
-                "last of its content; it stays"
-            )
-
-    def _drop(self, rec: Record, disk: Disk) -> None:
-        """Remove the temporary name, if it is there and not the last of the kept content."""
-        look = disk.look(rec["tmp"])
-        if look is not None:
-            if look.kind != "link" and not is_it(rec["keep"], rec["keeper"], disk):
-                raise ActionRefused(f"{rec['tmp']}: may be the last of {rec['keep']}; it stays")
-            disk.unlink(rec["tmp"])
-
-
-def dress(path: str, rec: Record, disk: Disk) -> None:
-    """Give a new file the owner, mode, attributes and time of the recorded one."""
-    file, look = rec["file"], disk.look(path)
-    if look is not None and list(look.owner) != file["owner"]:
-        disk.set_owner(path, tuple(file["owner"]))
-    disk.set_mode(path, file["mode"])
-    for name, value in rec["xattrs"].items():
-        disk.set_xattr(path, name, base64.b64decode(value))
-    disk.set_mtime(path, file["mtime_ns"])
-
-
-@action("hardlink")
-class Hardlink(_Link):
-    """A second name for the kept file."""
-
-    def make(self, rec: Record, disk: Disk) -> None:
-        disk.link(rec["keep"], rec["tmp"])
-
-    def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
-        if look.kind != "file" or look.inode == rec["keeper"]["inode"]:
-            return look.kind == "file"
-        # Unions of disks number files by their path; then the content tells.
-        file = rec["file"]
-        itself = (look.inode, look.mtime_ns) == (file["inode"], file["mtime_ns"])
-        return not itself and is_it(rec["path"], rec["keeper"], disk)
-
-
-@action("symlink")
-class Symlink(_Link):
-    """A symbolic link to the kept file's full path."""
-
-    def make(self, rec: Record, disk: Disk) -> None:
-        disk.symlink(rec["keep"], rec["tmp"])
-
-    def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
-        return look.kind == "link" and disk.readlink(rec["path"]) == rec["keep"]
-
-
-@action("reflink")
-class Reflink(_Link):
-    """A file of its own that shares the kept file's blocks until one of them is written to."""
-
-    def make(self, rec: Record, disk: Disk) -> None:
-        disk.clone(rec["keep"], rec["tmp"])
-        dress(rec["tmp"], rec, disk)
-
-    def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
-        same = look.kind == "file" and look.size == rec["keeper"]["size"]
-        return (
-            same and look.inode != rec["file"]["inode"] and look.mtime_ns == rec["file"]["mtime_ns"]
-        )
 
 
 @action("inherit")

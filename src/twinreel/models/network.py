@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from typing import Any, cast
 
 import numpy as np
@@ -140,10 +139,3 @@ def _amx() -> bool:
     """Whether the CPU has AMX tiles; elsewhere bf16 measured no faster than fp32 on small nets."""
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(probe and probe())
-
-
-def leave_a_core() -> None:
-    """Let decoding processes have a core: torch's threads busy-wait and would starve them."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("KMP_BLOCKTIME", "0")
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))

@@ -18,7 +18,7 @@ from twinreel.models import ModelSpec
 from twinreel.models.dctgrad import DctGrad
 from twinreel.models.twin import TwinNet
 
-SHARE = 0.7  # of the trained network in the cosine of whole vectors
+SHARE = 0.9  # of the trained network in whole vectors' cosine: it finds, the other tells apart
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -29,7 +29,7 @@ def build(spec: ModelSpec) -> nn.Module:
 class Pair(nn.Module):
     """Frames (n, 3, h, w) normalised for the network -> (n, 512) of unit length.
 
-    The first 256 numbers are the network's, scaled so that cosines mix 7 to 3.
+    The first 256 numbers are the network's, scaled so that cosines mix 9 to 1.
     """
 
     def __init__(self, spec: ModelSpec) -> None:

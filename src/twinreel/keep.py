@@ -5,8 +5,8 @@
 
 One criterion after the other narrows the members down until one is left: intact, preferred by the
 user, complete (seconds, sound, subtitles), the whole picture, nothing laid over it, real detail,
-HDR, resolution, bitrate, frame rate, age, path. Differences within a tolerance are ties. Nothing
-hangs on the order in which members are given.
+HDR, resolution, no borders, bitrate, frame rate, age, path. Differences within a tolerance are
+ties. Nothing hangs on the order in which members are given.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from twinreel.aligned import Difference, Strip, at_same_moments, compare_picture
 from twinreel.options import KeepOptions
 from twinreel.types import Group, Match, Track, Video
 
-VERSION = "1"  # part of what a remembered decision hangs on
+VERSION = "2"  # part of what a remembered decision hangs on
 
 DETAIL_TOLERANCE = 0.15  # measured detail varies by this much between encodes of one picture
 PIXELS_TOLERANCE = 0.10
 BITRATE_TOLERANCE = 0.10
+USED_TOLERANCE = 0.03  # share of the frame; borders are found to about a line
 FPS_TOLERANCE = 0.01  # 24.00 and 23.976 are one rate
 AGE_TOLERANCE_NS = 2_000_000_000  # FAT keeps even seconds
 # So much more real detail outweighs a logo or a cut border.
@@ -306,6 +307,10 @@ def _by_numbers(race: _Race) -> None:
     race.best(lambda v: bool(v.info.hdr), None, lambda a, b: f"HDR, {_name(b, a)} is not")
     _not_upscaled(race)
     race.share(_pixels, PIXELS_TOLERANCE, lambda a, b: f"{_size(a)} over {_size(b)}")
+    # The same picture with borders around it was made from the one without.
+    race.best(
+        _used, USED_TOLERANCE, lambda a, b: f"no borders in the picture, as {_name(b, a)} has"
+    )
     race.share(_worth, BITRATE_TOLERANCE, _say_bitrate)
     race.share(
         lambda v: v.info.fps or 0.0,
@@ -336,10 +341,15 @@ def _say_upscale(a: Video, b: Video) -> str:
     return f"{_size(a)} with as much real detail as {_name(b, a)} has in {_size(b)}, an upscale"
 
 
+def _used(v: Video) -> float:
+    """Share of the frame inside the borders."""
+    left, top, right, bottom = v.picture
+    return (right - left) * (bottom - top)
+
+
 def _pixels(v: Video) -> float:
     """Stored pixels inside the borders."""
-    left, top, right, bottom = v.picture
-    return v.info.coded_width * v.info.coded_height * (right - left) * (bottom - top)
+    return v.info.coded_width * v.info.coded_height * _used(v)
 
 
 def _worth(v: Video) -> float:

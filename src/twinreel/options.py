@@ -44,7 +44,9 @@ def opt(default: Any, help: str, **extra: Any) -> Any:
 class DiscoverOptions:
     """Which files are looked at."""
 
-    ext: tuple[str, ...] = opt((), "Look only at these extensions (default: the usual 27).")
+    ext: tuple[str, ...] = opt(
+        (), f"Look only at these extensions (default: the usual {len(EXTENSIONS)})."
+    )
     exclude: tuple[str, ...] = opt((), "Leave out paths that match this glob.", metavar="GLOB")
     min_size: int = opt(1, "Leave out files smaller than this many bytes.")
     include_system: bool = opt(

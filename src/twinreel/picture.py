@@ -28,7 +28,9 @@ BLANK_SPREAD = 6.0  # grey levels: an evener picture shows nothing
 THUMBS_LIMIT = 100_000  # bytes of pictures kept per video
 THUMBS_HELD = 128
 THUMB_QUALITY = (60, 40, 25, 12)
-DETAIL_COLUMNS = 96
+DETAIL_COLUMNS = 256
+DETAIL_FLOOR = 0.40  # power of a column's noise in a picture of 480 lines, in squared grey levels
+DETAIL_DROP = 0.25  # of the level of coarser detail
 
 
 class Shrinker:
@@ -127,9 +129,11 @@ def is_blank(pixels: Pixels) -> bool:
 def detail(frames: Sequence[Pixels], rect: Rect, before: float = 0.0) -> float:
     """Real detail in cycles per height of the shown picture; the largest of the frames'.
 
-    Upright power spectra of some columns, times frequency squared (natural pictures are then
-    about level): the highest frequency that still carries 2 % of the level between 4 and 24
-    cycles. An upscale stops where its source stopped. At most half the number of lines.
+    From upright power spectra (median of some columns, so that a logo does not count). Detail is
+    real as long as it stands above what coding and rounding leave (per cycle, so the same in any
+    size), and, times frequency squared (natural pictures are then about level), does not drop to a
+    quarter of what coarser detail has. An upscale stops where its source stopped. At most half the
+    number of lines.
     """
     best = before
     for grey in frames:
@@ -143,13 +147,17 @@ def detail(frames: Sequence[Pixels], rect: Rect, before: float = 0.0) -> float:
             continue
         x = columns.astype(np.float32)
         x = (x - x.mean(axis=0)) * np.hanning(n).astype(np.float32)[:, None]
-        power = (np.abs(np.fft.rfft(x, axis=0)) ** 2).mean(axis=1)
-        k = np.arange(len(power))
-        level = power * k.astype(np.float64) ** 2
-        low = np.median(level[4:25])
-        smooth = np.convolve(level, np.ones(5) / 5, mode="same")
-        strong = np.nonzero(smooth > 0.02 * low)[0]
-        if low > 0 and len(strong):
+        # Divided by n: white noise is the same in any size; a picture's power grows with n.
+        power = np.median(np.abs(np.fft.rfft(x, axis=0)) ** 2, axis=1) / (np.log(2) * 3 * n / 8)
+        reach = max(3, n // 80)
+        mean = np.full(2 * reach + 1, 1 / (2 * reach + 1))
+        smooth = np.convolve(np.pad(power, reach, mode="edge"), mean, "valid")
+        weak = np.nonzero(smooth[8:] <= max(DETAIL_FLOOR * n / 480, 0.16))[0]
+        end = int(weak[0]) + 8 if len(weak) else len(smooth) - 1
+        level = smooth * np.arange(len(smooth), dtype=np.float64) ** 2
+        coarse = np.median(level[end // 8 : end // 3 + 1])
+        strong = np.nonzero(level[: end + 1] > DETAIL_DROP * coarse)[0]
+        if len(strong):
             best = max(best, float(strong[-1]))
     return best
 

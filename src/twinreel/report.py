@@ -297,8 +297,9 @@ class Report:
                 loss = "; ".join(group.losses.get(path, []))
                 lines.append(f"  {role}  {_printable(path)}" + (f"  [{loss}]" if loss else ""))
         for f in self.failures:
-            lines.append(f"failed  {_printable(f.path)}  {f.stage}: {f.error}: {f.detail}")
-        return "\n".join([*lines, *self.notes]) + "\n"
+            words = _printable(f"{f.stage}: {f.error}: {f.detail}")
+            lines.append(f"failed  {_printable(f.path)}  {words}")
+        return "\n".join([*lines, *map(_printable, self.notes)]) + "\n"
 
 
 def _plain(record: Any) -> dict[str, Any]:

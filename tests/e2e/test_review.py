@@ -266,15 +266,15 @@ def serving(source: Path, data: Path) -> Iterator[str]:
     """A review server in a process of its own; gives the address that it prints."""
     environment = {**os.environ, "XDG_DATA_HOME": str(data), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-c", SERVE, str(source), "--no-browser"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert server.stdout is not None
-        address = server.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{40,}/", address), address
-        yield address
-    finally:
-        server.terminate()
-        server.wait(30)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{40,}/", address), address
+            yield address
+        finally:
+            server.terminate()
+            server.wait(30)
 
 
 @pytest.fixture
@@ -370,9 +370,7 @@ def test_frames_are_compared_at_full_size(page: Any, served: tuple[str, Report, 
     )
 
 
-def test_strangers_are_refused(
-    browser: Any, served: tuple[str, Report, Path], tmp_path: Path
-) -> None:
+def test_strangers_are_refused(browser: Any, served: tuple[str, Report, Path]) -> None:
     address, report, source = served
     origin, token = re.fullmatch(r"(http://[^/]+)/(.+)/", address).groups()  # type: ignore[union-attr]
 
@@ -400,9 +398,10 @@ def test_strangers_are_refused(
     # A page of another origin that even knows the token.
     context = browser.new_context()
     page = context.new_page()
-    evil = tmp_path / "evil.html"
-    evil.write_text("<p>evil</p>")
-    page.goto(evil.as_uri())
+    context.route(
+        "http://evil.example/", lambda r: r.fulfill(body="<p>evil", content_type="text/html")
+    )
+    page.goto("http://evil.example/")
     outcome = page.evaluate(
         """async (address) => {
             const tries = [
@@ -415,7 +414,7 @@ def test_strangers_are_refused(
         }""",
         address,
     )
-    assert outcome == ["failed", "opaque", "failed"]
+    assert set(outcome) <= {"failed", "opaque"}  # neither read nor, see below, done
     context.close()
     assert not source.with_name("found.reviewed.json").exists()
 

@@ -165,10 +165,11 @@ def cached(repository: str, file: str, name: str) -> tuple[Path, str]:
     hub = _library("huggingface_hub", "hf")
     found = hub.try_to_load_from_cache(repository, file) if repository else None
     if not isinstance(found, str):
+        cache = _library("huggingface_hub.constants", "hf").HF_HUB_CACHE
         raise WeightsMissing(
             f"model {name!r} needs {file} of {repository or 'an unknown repository'}, which is not "
-            f"in {_library('huggingface_hub.constants', 'hf').HF_HUB_CACHE}. Run `twinreel models fetch {name}`, or name a "
-            "checkpoint with --weights PATH, or --weights random:0 for a dry run"
+            f"in {cache}. Run `twinreel models fetch {name}`, or name a checkpoint with --weights "
+            "PATH, or --weights random:0 for a dry run"
         )
     return Path(found).parent, Path(found).parent.name
 

@@ -34,6 +34,7 @@ from twinreel.options import (
 SHOWN_GROUPS = 20
 # Verbs whose commands live beside their stage, loaded when called.
 _ELSEWHERE = {
+    "review": "twinreel.review.cli:review_command",
     "act": "twinreel.actions.cli:act_command",
     "undo": "twinreel.actions.cli:undo_command",
     "extract": "twinreel.extract_cli:extract_command",
@@ -47,7 +48,7 @@ class Verbs(click.Group):
     """The verbs in the order people need them; errors of ours end with their message and code 2."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["dups", "search", "act", "undo", "extract", "models", "library", "doctor"]
+        return ["dups", "search", "review", "act", "undo", "extract", "models", "library", "doctor"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in _ELSEWHERE:
@@ -76,6 +77,7 @@ class Verbs(click.Group):
 _SHORT = {
     "dups": "Find videos that show the same thing; writes a report, touches nothing.",
     "search": "The videos of a library most like a given one.",
+    "review": "Look at a report and decide, in the browser or as one HTML file.",
     "act": "Show, and with --yes do, what a report proposes.",
     "undo": "Take back what act did.",
     "extract": "Features of videos as arrays.",

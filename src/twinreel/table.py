@@ -68,6 +68,7 @@ def show(report: Report, target: Path | None, most: int) -> None:
     if target is not None:
         console.print(Text(f"report: {printable(str(target))}"))
         if report.groups:
-            console.print(Text(f"next:   twinreel act trash {printable(str(target))}"))
+            console.print(Text(f"next:   twinreel review {printable(str(target))}"))
+            console.print(Text(f"        twinreel act trash {printable(str(target))}"))
     for note in report.notes:
         console.print(Text(printable(note)))

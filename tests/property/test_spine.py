@@ -38,7 +38,7 @@ QUICK = settings(max_examples=80, deadline=None)
 
 dials = st.builds(
     SampleOptions,
-    sampler=st.sampled_from(["uniform", "keyframes", "fps"]),
+    sampler=st.sampled_from(["uniform", "dense", "keyframes", "fps"]),
     moments=st.integers(1, 300),
     fps=st.floats(0.01, 20),
 )
@@ -47,15 +47,17 @@ dials = st.builds(
 @QUICK
 @given(st.floats(0, 50_000), dials)
 def test_times_increase_and_stay_inside(duration: float, options: SampleOptions) -> None:
-    if options.sampler == "fps" and duration * options.fps > 1e5:
+    if options.sampler in ("fps", "dense") and duration * options.fps > 1e5:
         duration = 1e5 / options.fps
     p = plan(duration, options)
     assert len(p.times_s) >= 1 and p.times_s[0] == 0.0
     assert np.all(np.diff(p.times_s) > 0)
     assert p.times_s[-1] == 0.0 or p.times_s[-1] < duration
     assert np.diff(p.times_s) == pytest.approx(p.step_s)
-    if options.sampler != "fps":
+    if options.sampler in ("uniform", "keyframes"):
         assert len(p.times_s) <= options.moments
+    if options.sampler == "dense":
+        assert p.step_s <= max(1 / options.fps, 1 / 8) + 1e-9
 
 
 @QUICK

@@ -55,6 +55,14 @@ def test_per_second() -> None:
     assert len(plan(3600.0, SampleOptions(sampler="fps", fps=1.0)).times_s) == 3600
 
 
+def test_dense_looks_at_least_so_often_on_the_same_grid() -> None:
+    p = plan(3600.0, SampleOptions(sampler="dense", moments=32, fps=0.6))
+    assert p.step_s == 1.0  # the power of two at or below 1 / 0.6
+    assert set(plan(3600.0, uniform(32)).times_s) <= set(p.times_s)
+    short = plan(4.0, SampleOptions(sampler="dense", moments=32, fps=0.6))
+    assert short.times_s.tolist() == plan(4.0, uniform(32)).times_s.tolist()
+
+
 def test_keyframes_asks_for_the_same_grid() -> None:
     a = plan(77.0, SampleOptions(sampler="keyframes", moments=16))
     assert a.times_s.tolist() == plan(77.0, uniform(16)).times_s.tolist()
@@ -68,8 +76,10 @@ def test_the_sampling_id_tells_what_changes_the_rows_and_nothing_else() -> None:
         sampling_id(SampleOptions(sampler="keyframes"), (160, 160)),
         sampling_id(SampleOptions(sampler="fps"), (160, 160)),
         sampling_id(SampleOptions(sampler="fps", fps=2.0), (160, 160)),
+        sampling_id(SampleOptions(sampler="dense"), (160, 160)),
+        sampling_id(SampleOptions(sampler="dense", fps=2.0), (160, 160)),
     }
-    assert len(ids) == 6
+    assert len(ids) == 8
     # A dial that the sampler does not read makes no difference.
     assert sampling_id(SampleOptions(fps=3.0), (160, 160)) == sampling_id(
         SampleOptions(), (160, 160)

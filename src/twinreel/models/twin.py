@@ -124,6 +124,13 @@ class Block(nn.Module):
         return block
 
 
+def _released(net: TwinNet) -> TwinNet:
+    """Ready to run: nothing is trained any more, channels last in memory."""
+    net.eval().requires_grad_(False)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
+
+
 class TwinNet(nn.Module):
     """Frames in, unit descriptors out. 2.2 M parameters, 0.22 GMAC at 160 px."""
 
@@ -167,7 +174,7 @@ class TwinNet(nn.Module):
         with torch.no_grad():
             net.head.weight.copy_(weight)
             net.head.bias.copy_(bias)
-        return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return _released(net)
 
     @classmethod
     def fused(cls, state: Mapping[str, Tensor]) -> TwinNet:
@@ -181,4 +188,4 @@ class TwinNet(nn.Module):
         """
         net = cls(fused=True)
         net.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-        return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return _released(net)

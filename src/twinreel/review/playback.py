@@ -128,7 +128,7 @@ def frame_jpeg(
     if pixels is None:
         raise DecodeFailed(path, tally.words or f"no frame at {at_s:.2f} s")
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    width, height = shape if all(shape) else image.size
+    wide, high = shape if all(shape) else image.size
     image = image.crop(
         (
             round(rect[0] * image.width),
@@ -137,7 +137,7 @@ def frame_jpeg(
             round(rect[3] * image.height),
         )
     )
-    width, height = width * (rect[2] - rect[0]), height * (rect[3] - rect[1])
+    width, height = wide * (rect[2] - rect[0]), high * (rect[3] - rect[1])
     scale = min(1.0, FRAME_WIDTH / width)
     image = image.resize((max(1, round(width * scale)), max(1, round(height * scale))))
     out = io.BytesIO()

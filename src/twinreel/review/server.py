@@ -300,7 +300,7 @@ def make_app(desk: Desk, guard: Guard) -> Guarded:
         exception_handlers={
             TwinreelError: _sorry,
             ValueError: _sorry,
-            HTTPException: lambda r, e: JSONResponse({"error": e.detail}, e.status_code),  # type: ignore[attr-defined]
+            HTTPException: lambda r, e: JSONResponse({"error": e.detail}, e.status_code),
         },
     )
     strict = policy(*script_and_style(), served=True) + "; frame-ancestors 'none'"

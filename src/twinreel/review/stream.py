@@ -119,11 +119,13 @@ class _Decoding:
 
     def end(self) -> Iterator[Any]:
         """What is still held: all packets of a very short video."""
-        step = max(1, round(self.frame_s / float(self.held[0].time_base))) if self.held else 1
-        known = self.held[-1].dts if self.held else None
-        start = min(p.pts for p in self.held) if known is None and self.held else known
+        if not self.held:
+            return
+        step = max(1, round(self.frame_s / float(self.held[0].time_base)))
+        known = self.held[-1].dts
+        last: int = min(p.pts for p in self.held) if known is None else known
         for n, packet in enumerate(self.held):
-            yield self._after(packet, start - (len(self.held) - 1 - n) * step)
+            yield self._after(packet, last - (len(self.held) - 1 - n) * step)
         self.held = []
 
     def _after(self, packet: Any, dts: int | None) -> Any:

@@ -25,7 +25,10 @@ _PUBLIC = {
     "Segment": "types",
     "TwinreelError": "errors",
     "Video": "types",
+    "apply": "actions",
     "find_duplicates": "pipeline",
+    "plan": "actions",
+    "undo": "actions",
     "probe": "probe",
     "search": "pipeline",
 }
@@ -33,6 +36,9 @@ _PUBLIC = {
 __all__ = [*sorted(_PUBLIC), "__version__"]
 
 if TYPE_CHECKING:
+    from twinreel.actions import apply as apply
+    from twinreel.actions import plan as plan
+    from twinreel.actions import undo as undo
     from twinreel.errors import TwinreelError as TwinreelError
     from twinreel.pipeline import find_duplicates as find_duplicates
     from twinreel.pipeline import search as search

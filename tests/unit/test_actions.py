@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,11 @@ def test_a_damaged_or_absent_kept_file_removes_nothing() -> None:
 def test_decisions(decision: str) -> None:
     assert not plan(report(ABC, decision=decision), "trash").steps
     assert len(plan(report(ABC, decision="accept", look=True), "trash").steps) == 2
+
+
+def test_what_dups_protected_stays_whatever_is_accepted() -> None:
+    protected = replace(report(ABC), options={"protect": ["/w"]})
+    assert paths(plan(protected, "trash", accept=("all",))) == ["/v/b/b.mp4"]
 
 
 def test_protect_only_accept() -> None:

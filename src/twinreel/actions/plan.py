@@ -135,6 +135,9 @@ def plan(
         ValueError: an option breaks a rule.
     """
     options = options or ActOptions(**settings)
+    # What `dups --protect` promised holds, whatever --accept waives.
+    said = (*options.protect, *report.options.get("protect", ()))
+    options = replace(options, protect=tuple(dict.fromkeys(said)))
     _fits(action, options)
     check(report)
     keepers = {n: choose(report, g, options) for n, g in enumerate(report.groups)}

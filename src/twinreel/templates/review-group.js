@@ -16,6 +16,8 @@ function showGroup(n) {
     type: "button", "aria-pressed": String(now), class: now ? "on" : null, onclick: act,
     "aria-keyshortcuts": key,
   }, words, make("kbd", { "aria-hidden": "true" }, key));
+  // Whoever works with the buttons here stays on the same button of the next group.
+  const held = detail.contains(document.activeElement) && document.activeElement;
   detail.setAttribute("aria-label", `Group ${n + 1}`);
   detail.replaceChildren(
     make("div", { class: "bar" },
@@ -38,9 +40,16 @@ function showGroup(n) {
     view.note && make("p", { class: "note" }, view.note),
     members(n, keep, apart));
   detail.scrollTop = 0;
+  if (held) {
+    const key = held.getAttribute("aria-keyshortcuts");
+    const twin = key && detail.querySelector(`[aria-keyshortcuts="${key}"]:enabled`);
+    (twin || detail).focus({ preventScroll: true });
+  }
   if (view.pictures) {
     pictures(n).then((data) => { if (current === n && data) drawStrips(n, data); },
       (error) => notice(`Pictures cannot be shown: ${error.message}`));
+    const next = listed[listed.indexOf(n) + 1];
+    if (next !== undefined) pictures(next).catch(() => {});  // so that it is there at once
   }
 }
 

@@ -121,8 +121,7 @@ def describe(container: InputContainer, stream: Any, rotation: int = 0) -> Video
             for s in container.streams.audio
         ),
         subtitles=tuple(
-            Track(_codec(s.codec_context), s.language or "und")
-            for s in container.streams.subtitles
+            Track(_codec(s.codec_context), s.language or "und") for s in container.streams.subtitles
         ),
     )
 

@@ -101,8 +101,10 @@ def act_command(
             extra = " --permanently" if action == "delete" else ""
             click.echo(f"\nNothing was done. To do it: add --yes{extra}")
         return
-    outcome = apply(planned, progress=lambda step, why: None)
+    verdicts = memory.verdicts(loaded)
+    outcome = apply(planned, verdicts=verdicts)
     memory.remember(loaded, outcome.done)
+    memory.remember_verdicts(loaded, verdicts)
     if as_json:
         click.echo(json.dumps({"plan": _plain(planned), "outcome": asdict(outcome)}))
     else:

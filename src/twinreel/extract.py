@@ -184,9 +184,7 @@ class _Run:
         for i, entry in enumerate(self._entries):
             name = self._name(job, entry)
             try:
-                meta = self._shelf.find(
-                    name, {**entry.request, "start": job.start, "end": job.end}
-                )
+                meta = self._shelf.find(name, {**entry.request, "start": job.start, "end": job.end})
             except OtherOutput as other:
                 if not self._options.overwrite:
                     self._record(job, "failed", stage="output", reason=(

@@ -215,5 +215,3 @@ def fetch_command(name: str, allow_unverified: bool) -> None:
 
     path = weights.fetch(spec, allow_unverified, progress)
     click.echo(f"{path}\nsha256 {weights.sha256_of(path)}")
-
-

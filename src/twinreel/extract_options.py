@@ -1,8 +1,8 @@
 """Every option of `extract`, declared once; the first ones carry the seed extractor's names.
 
-    >>> ExtractOptions(fps=0.0)
-    Traceback (most recent call last):
-    ValueError: fps must be positive, got 0.0
+>>> ExtractOptions(fps=0.0)
+Traceback (most recent call last):
+ValueError: fps must be positive, got 0.0
 """
 
 from __future__ import annotations

@@ -107,9 +107,7 @@ def sampling_of(spec: ModelSpec, options: ExtractOptions) -> Sampling:
     )
 
 
-def requested(
-    spec: ModelSpec, sha256: str, sampling: Sampling, options: ExtractOptions
-) -> Meta:
+def requested(spec: ModelSpec, sha256: str, sampling: Sampling, options: ExtractOptions) -> Meta:
     """What identifies an output: anything that changes its numbers."""
     take = sampling.takes[0]
     request = {

@@ -1,6 +1,6 @@
 """Some seconds of a file's first audio track, as samples. Times count from the first picture.
 
-    waves, tracks = listen("film.mkv", [(10.0, 5.0)])    # one float32 (40000,), mono, 8 kHz
+waves, tracks = listen("film.mkv", [(10.0, 5.0)])    # one float32 (40000,), mono, 8 kHz
 """
 
 from __future__ import annotations

@@ -141,8 +141,7 @@ def _clashes(jobs: Iterable[Job]) -> list[str]:
 def _named(jobs: list[Job], root: Path | None) -> list[Job]:
     base = run_folder(jobs, root)
     return [
-        Job(j.row, j.video, j.output, os.path.relpath(j.output, base), j.start, j.end)
-        for j in jobs
+        Job(j.row, j.video, j.output, os.path.relpath(j.output, base), j.start, j.end) for j in jobs
     ]
 
 

@@ -38,7 +38,6 @@ HIDDEN = ".twinreel"  # folder of a run's own records inside its output folder
 REQUEST = ("model", "weights", "preprocessing", "sampling", "output", "start", "end")
 
 
-
 class OtherOutput(Exception):
     """A file of that name is there and is not what is asked for; the message says how."""
 

@@ -1,8 +1,8 @@
 """Many videos to a file: shards of Parquet or WebDataset tar, each written whole.
 
-    shards = Shards(folder, "tar", owner)
-    shards.add("a/x.mp4.npy", vectors, spans_s, meta)
-    shards.flush()                              # what was added lasts from here on
+shards = Shards(folder, "tar", owner)
+shards.add("a/x.mp4.npy", vectors, spans_s, meta)
+shards.flush()                              # what was added lasts from here on
 """
 
 from __future__ import annotations

@@ -33,4 +33,3 @@ def changed(path: str, meta: Meta) -> bool:
     if now is None or now == {k: source.get(k) for k in ("size", "mtime_ns")}:
         return False
     return bool(source_of(path)["key"] != source.get("key"))
-

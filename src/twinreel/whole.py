@@ -1,8 +1,8 @@
 """Writing so that a kill, a power cut or a full disk leaves nothing half done.
 
-    write_whole(Path("a.npy"), lambda file: np.save(file, array))
-    notes = Notes(folder, "status", owner)
-    notes.add({"name": "a.mp4", "state": "done"})       # appended, synced, readable by others
+write_whole(Path("a.npy"), lambda file: np.save(file, array))
+notes = Notes(folder, "status", owner)
+notes.add({"name": "a.mp4", "state": "done"})       # appended, synced, readable by others
 """
 
 from __future__ import annotations

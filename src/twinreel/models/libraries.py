@@ -148,9 +148,7 @@ def _timm(ref: str, source: str) -> ModelSpec:
 
 
 def _make_timm(spec: ModelSpec) -> Any:
-    return _library("timm", "timm").create_model(
-        spec.extra["ref"], pretrained=False, num_classes=0
-    )
+    return _library("timm", "timm").create_model(spec.extra["ref"], pretrained=False, num_classes=0)
 
 
 # -- transformers -----------------------------------------------------------------------------

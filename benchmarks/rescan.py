@@ -78,22 +78,22 @@ def main() -> None:
             f"{len(report['videos'])} files, {len({v['key'] for v in report['videos']})} contents, "
             f"{len(report['groups'])} groups"
         )
-        best = (float("inf"), float("inf"))
+        clock = processor = float("inf")
         for _ in range(3):
             wall, cpu, again = run(folder, home, args.jobs)
-            best = min(best, (wall, cpu))
+            clock, processor = min(clock, wall), min(processor, cpu)
             lines.append(
                 f"unchanged:  {wall:.2f} s by the clock, {cpu:.2f} s of processor; code {again}"
             )
         second = json.loads((home / "report.json").read_text())
         if second["groups"] != report["groups"]:
             sys.exit("the second run gave other groups")
-    kept = min(best) <= args.limit
-    lines.append(f"limit {args.limit} s: {'kept' if kept else 'BROKEN'}")
+    said = ["kept" if best <= args.limit else "BROKEN" for best in (clock, processor)]
+    lines.append(f"limit {args.limit} s: by the clock {said[0]}, by processor time {said[1]}")
     print("\n".join(lines))
     if args.out:
         args.out.write_text("\n\n".join(line for line in lines if line) + "\n")
-    sys.exit(0 if kept else 1)
+    sys.exit(0 if processor <= args.limit else 1)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ In one run, with the same number of processes, on small clips (the given ones as
 other content keys, until the bare work takes `--seconds`) and on long 1080p films (the clips
 joined, re-encoded and looped):
 
-    decode     PyAV alone decodes the frames that `dups` samples, by plain code in this file: read
-               on, or seek, whichever is quicker for the kind
+    decode     PyAV alone decodes the frames that `dups` samples, by plain code in this file: small
+               clips read on to the last one, films by seeks
     forward    the network alone on as many batches of as many frames
     start-up   `dups` on one video of one frame
     dups       the command on a cold library
@@ -39,6 +39,7 @@ import numpy as np
 
 from benchmarks import footage
 from twinreel import models
+from twinreel.jobs import _leave_cores_to_decoding
 from twinreel.options import EXTENSIONS, SampleOptions
 from twinreel.probe import probe
 from twinreel.sample import plan
@@ -149,6 +150,7 @@ def bare_decode(way: str, tasks: Sequence[tuple[str, list[float]]], jobs: int) -
 
 def bare_forward(model: str, frames: int, batch: int) -> Cost:
     """The network on `frames` pictures in full batches, loaded and warmed up before."""
+    _leave_cores_to_decoding()
     spec = models.get(model)
     network = models.load(spec)
     pixels = np.random.default_rng(0).integers(0, 256, (batch, *spec.size, 3), np.uint8)
@@ -231,10 +233,8 @@ def measure(kind: str, folder: Path, home: Path, model: str, jobs: int) -> Resul
     """Bare work and `dups` on one folder."""
     tasks = tasks_of(folder)
     frames = sum(len(times) for _, times in tasks)
-    # The quicker way on a part tells the quicker way on all.
-    part = tasks[:: max(1, len(tasks) // 20)]
-    trial = {way: bare_decode(way, part, jobs).cpu for way in WAYS}
-    way = min(trial, key=lambda w: trial[w])
+    # Seeking was 5.6 times dearer than reading on for small clips, and saves nearly all of a film.
+    way = "seek" if kind == "films" else "read on"
     decode = bare_decode(way, tasks, jobs)
     forward = bare_forward(model, frames, 64)
     startup, _ = dups(_one_frame(home), home, model, jobs)
@@ -317,13 +317,14 @@ def main() -> None:
             result = measure(kind, folder, home, args.model, args.jobs)
             print(result.line(), flush=True)
             lines.append(result)
-    worst = max(min(r.ratio("wall"), r.ratio("cpu")) for r in lines)
-    verdict = f"limit {LIMIT}: {'kept' if worst <= LIMIT else 'BROKEN'}"
+    worst = {clock: max(r.ratio(clock) for r in lines) for clock in ("wall", "cpu")}
+    said = {clock: "kept" if ratio <= LIMIT else "BROKEN" for clock, ratio in worst.items()}
+    verdict = f"limit {LIMIT}: by the clock {said['wall']}, by processor time {said['cpu']}"
     print(f"\n{verdict}")
     if args.out:
         text = "\n".join([head, "", HEAD, *(r.line() for r in lines), "", verdict, ""])
         args.out.write_text(text)
-    sys.exit(0 if worst <= LIMIT else 1)
+    sys.exit(0 if min(worst.values()) <= LIMIT else 1)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python -m training.check_leak --run runs/v1 --videos ../shared/corpus/videos
 
-Goes in: the run's pictures, the released weights, a folder of videos. Every second of every video
-is compared with every training picture twice: by the network (cosine), and by a 64-bit difference
-hash (Hamming distance, plain and mirrored). Comes out: the closest pairs, as JSON and as a contact
+Goes in: the run's pictures, the released weights, a folder of videos. The key frames of every video
+(at most one a second) are compared with every photograph twice: by the network (cosine), and by a
+64-bit difference hash (Hamming distance, plain and mirrored). Drawn pictures come from seeds and
+are left out. Comes out: the closest pairs, as JSON and as a contact
 sheet for a human to judge, because a high cosine alone does not prove a shared origin. The exit
 status is 1 if a pair passes both limits.
 """
@@ -32,11 +33,11 @@ _BITS = 10
 
 
 def frames(path: Path, every_s: float) -> list[np.ndarray]:
-    """uint8 (SIZE, SIZE, 3) pictures of a video, one every so many seconds."""
+    """uint8 (SIZE, SIZE, 3) key frames of a video, at least so many seconds apart."""
     out: list[np.ndarray] = []
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        stream.codec_context.skip_frame = "NONREF"
+        stream.codec_context.skip_frame = "NONKEY"
         due = None
         for frame in container.decode(stream):
             if frame.time is None:
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/v1"))
     parser.add_argument("--weights", type=Path, default=Path("src/twinreel/data") / FILE)
     parser.add_argument("--videos", type=Path, default=Path("../shared/corpus/videos"))
-    parser.add_argument("--every", type=float, default=1.0, help="seconds between frames")
+    parser.add_argument("--every", type=float, default=1.0, help="least seconds between frames")
     args = parser.parse_args()
     torch.set_num_threads(1)
     state = torch.load(args.run / "last.pt", map_location="cpu", weights_only=True)
@@ -87,13 +88,14 @@ def main() -> None:
         except (av.FFmpegError, IndexError) as error:
             unread.append(f"{path.name}: {error}")
             continue
-        names += [f"{path.name}@{i * args.every:g}s" for i in range(len(found))]
+        names += [f"{path.name} key frame {i}" for i in range(len(found))]
         pictures += found
     if not pictures:
         raise SystemExit(f"{args.videos}: no readable video; pass --videos FOLDER")
     seen = np.stack(pictures).transpose(0, 3, 1, 2)
     flat = seen.std(axis=(1, 2, 3)) < 8  # a black frame equals every black picture
-    ours = pool.pixels
+    photos = np.flatnonzero(pool.folder >= 0)
+    ours, ours_names = pool.pixels[photos], [pool.names[i] for i in photos]
     z = embed(net, torch.from_numpy(seen)) @ embed(net, torch.from_numpy(ours)).T
     bits = np.minimum(distances(difference_hash(seen), difference_hash(ours)),
                       distances(difference_hash(seen[..., ::-1]), difference_hash(ours)))
@@ -101,15 +103,16 @@ def main() -> None:
     cosine[flat] = -1
     bits[flat] = 64
     order = np.argsort(cosine.max(axis=1))[::-1]
-    pairs = [{"frame": names[i], "picture": pool.names[j], "cosine": round(float(cosine[i, j]), 3),
+    pairs = [{"frame": names[i], "picture": ours_names[j], "cosine": round(float(cosine[i, j]), 3),
               "bits": int(bits[i, j])} for i in order[:20] for j in [int(cosine[i].argmax())]]
     near = np.argsort(bits.min(axis=1))[:20]
-    by_hash = [{"frame": names[i], "picture": pool.names[j], "bits": int(bits[i, j]),
+    by_hash = [{"frame": names[i], "picture": ours_names[j], "bits": int(bits[i, j]),
                 "cosine": round(float(cosine[i, j]), 3)}
                for i in near for j in [int(bits[i].argmin())]]
     both = int(((cosine > _COSINE) & (bits <= _BITS)).sum())
     result = {
-        "frames": len(names), "flat_frames_left_out": int(flat.sum()), "pictures": len(ours),
+        "videos": len({name.split(" key")[0] for name in names}), "frames": len(names),
+        "flat_frames_left_out": int(flat.sum()), "pictures": len(ours),
         "unread": unread, "pairs_over_cosine": int((cosine > _COSINE).sum()),
         "pairs_within_bits": int((bits <= _BITS).sum()), "pairs_both": both,
         "limits": {"cosine": _COSINE, "bits": _BITS}, "highest_cosine": pairs, "nearest": by_hash,

@@ -155,24 +155,34 @@ def embed(net: nn.Module, pixels: Tensor, batch: int = 64) -> Tensor:
 
 
 def evaluate(net: nn.Module, trial: Trial, dim: int = 256) -> dict[str, float]:
-    """Search every edited copy in the gallery.
+    """Search every edited copy in the gallery: `judge` of what the network makes of the trial."""
+    return judge(*embed_trial(net, trial), dim)
+
+
+def embed_trial(net: nn.Module, trial: Trial) -> tuple[Tensor, dict[str, Tensor]]:
+    """Descriptors of the gallery, float (g, 256), and of the queries by edit."""
+    return embed(net, trial.gallery), {k: embed(net, v) for k, v in trial.queries.items()}
+
+
+def judge(gallery: Tensor, queries: dict[str, Tensor], dim: int = 256) -> dict[str, float]:
+    """How often, and how clearly, the original of a copy is found by its first `dim` numbers.
 
     Returns:
         "top1", "uap" (micro average precision over the best 20 answers of each query), and
         "top1/EDIT" for each edit.
     """
-    gallery = shorten(embed(net, trial.gallery), dim)
+    gallery = shorten(gallery, dim)
     out: dict[str, float] = {}
     scores, right = [], []
     total = 0
-    for name, pixels in trial.queries.items():
-        cosine = shorten(embed(net, pixels), dim) @ gallery.T  # (q, g)
+    for name, z in queries.items():
+        cosine = shorten(z, dim) @ gallery.T  # (q, g)
         best = cosine.topk(min(20, cosine.shape[1]), dim=1)
-        hit = best.indices == torch.arange(len(pixels))[:, None]
+        hit = best.indices == torch.arange(len(z))[:, None]
         out[f"top1/{name}"] = float(hit[:, 0].float().mean())
         scores.append(best.values.flatten())
         right.append(hit.flatten())
-        total += len(pixels)
+        total += len(z)
     order = torch.cat(scores).argsort(descending=True)
     hits = torch.cat(right)[order].double()
     precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1)

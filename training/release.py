@@ -3,9 +3,9 @@
     python -m training.release --run runs/v1 --to src/twinreel/data
 
 Goes in: `last.pt` (running or finished) and `pool.npz` of a run. Comes out: `twin-v1.safetensors`,
-float16, fused, with the identity of run and data as metadata; the figures go to `release.json` in
-the run's folder. The averaged network's statistics are measured anew at the released size first
-(averages gathered while pictures were smaller do not fit), then fused in float64.
+float16, fused in float64, with the identity of run and data as metadata; the figures go to
+`release.json` in the run's folder. A finished run has averaged its batch-norm statistics at the
+released size; one that is still at smaller views wants `--settle 40`, which measures them anew.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from training.data import Pool, load_pool
-from training.evaluate import Trial, embed, evaluate
+from training.evaluate import Trial, embed, embed_trial, evaluate, judge
 from training.train import Config, Views
 from twinreel.models.twin import NESTED, SIZE, TwinNet, normalise
 
@@ -88,7 +88,7 @@ def write(fused: TwinNet, state: dict[str, Any], checkpoint: Path, to: Path) -> 
 
 
 def release(state: dict[str, Any], checkpoint: Path, pool: Pool, to: Path, *,
-            settle_steps: int = 40) -> dict[str, object]:
+            settle_steps: int = 0) -> dict[str, object]:
     """Settle, fuse and write the weights; return what was measured on the way."""
     config: Config = state["config"]
     if state["data_sha256"] != pool.sha256:
@@ -109,6 +109,7 @@ def release(state: dict[str, Any], checkpoint: Path, pool: Pool, to: Path, *,
     with torch.inference_mode():
         low = shipped.to(torch.bfloat16)(normalise(probe).bfloat16())
     shipped = TwinNet.fused(half)
+    gallery, queries = embed_trial(shipped, trial)
     figures: dict[str, object] = {
         "step": state["step"],
         "minutes": round(state["spent"] / 60, 2),
@@ -117,7 +118,8 @@ def release(state: dict[str, Any], checkpoint: Path, pool: Pool, to: Path, *,
         "float16_weights_min_cosine": agreement(embed(shipped, probe), reference),
         "bf16_min_cosine": agreement(low, embed(shipped, probe)),
         "bf16_mean_cosine": float((low * embed(shipped, probe)).sum(1).mean()),
-        "held_out": {dim: evaluate(shipped, trial, dim) for dim in NESTED},
+        "held_out": {dim: judge(gallery, queries, dim) for dim in NESTED},
+        "untrained": evaluate(TwinNet().fuse(), trial),
         "frames_per_cpu_s_fp32": rate(TwinNet.fused(half), torch.float32),
         "frames_per_cpu_s_bf16": rate(TwinNet.fused(half), torch.bfloat16),
     }
@@ -130,7 +132,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/v1"))
     parser.add_argument("--to", type=Path, default=Path("src/twinreel/data"))
-    parser.add_argument("--settle", type=int, default=40, help="batches to measure statistics on")
+    parser.add_argument("--settle", type=int, default=0,
+                        help="batches to measure batch-norm statistics on anew")
     parser.add_argument("--quick", action="store_true",
                         help="write what the checkpoint holds, settle and measure nothing")
     args = parser.parse_args()

@@ -25,8 +25,8 @@ from twinreel import models
 from twinreel.store import Library
 
 SUBSETS = {
-    "first similarity alone": [0],
-    "first, similarity and agreement": [0, 1],
+    "similarity alone": [0],
+    "proof alone": [3],
     "first witness": [0, 1, 2, 3],
     "second witness": [-6, -5, -4, -3],
 }

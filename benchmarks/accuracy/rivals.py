@@ -262,7 +262,7 @@ def _run(work: Path, split: str, rivals: Sequence[Rival]) -> None:
         decoded, decode_s = None, 0.0
         for rival in rivals:
             rows = caches[rival.name].rows
-            if key in rows:
+            if key in rows and not rows[key]["error"]:
                 continue
             before = _cpu()
             try:

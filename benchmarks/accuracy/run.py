@@ -1,8 +1,8 @@
 """The scoreboard: ``python -m benchmarks.accuracy.run`` builds, runs, and writes the tables.
 
     --quick              a quarter of the set and the fast rivals
-    --entry NAME=ARGS    twinreel with these arguments as one more row (repeat it)
-    --only-table         from the answers of the last run
+    --entry NAME=ARGS    twinreel with these arguments as one row (repeat it)
+    --rivals NAMES       only these rivals, or none
 
 Writes ``benchmarks/results/accuracy.md``, ``accuracy.json`` and one SVG a tier.
 """
@@ -32,6 +32,7 @@ from .evaluate import Truth
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
 FAST = ("vpdq", "vdf", "colours", "exact")
+ALL = ("vpdq", "tmk", "videohash2", "stash", "vdf", "similario", "colours", "exact")
 ENTRIES = ("twinreel=", "twinreel, weight-free=--model dctgrad.v1",
            "twinreel, untrained=--weights random:0")
 
@@ -48,11 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help=f"default: {' '.join(repr(e) for e in ENTRIES)}")
     parser.add_argument("--rivals-python", type=Path,
                         help="default: an environment made under WORK from rivals.txt")
-    parser.add_argument("--no-rivals", action="store_true")
+    parser.add_argument("--rivals", metavar="NAMES", help="with commas, or 'none'; default all "
+                        f"({','.join(ALL)}), with --quick {','.join(FAST)}")
+    parser.add_argument("--no-twinreel", action="store_true", help="the rivals alone")
     parser.add_argument("--train", action="store_true", help="also judge twinreel on train")
     parser.add_argument("--keep-libraries", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
+    chosen = args.rivals or ",".join(FAST if args.quick else ALL)
+    rivals = () if chosen == "none" else tuple(chosen.split(","))
     started = time.monotonic()
     work = args.work or build.DEFAULT_WORK / ("quick" if args.quick else "full")
     build.build(args.corpus, work, depth=args.depth or (build.QUICK if args.quick else 8))
@@ -60,23 +65,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     notes: list[str] = []
     test = Truth(truth.load(work / "truth_test.json"))
     version = ""
-    for entry in args.entry or ENTRIES:
+    for entry in () if args.no_twinreel else args.entry or ENTRIES:
         title, _, words = entry.partition("=")
         row, version_ = _ours(args, work, title, words.split(), test)
         methods.append(row)
         version = version or version_
         print(f"{title}: done after {time.monotonic() - started:.0f} s", flush=True)
-    if not args.no_rivals:
-        rows, notes = _rivals(args, work, test)
-        methods += rows
+    if rivals:
+        methods += _rivals(args, work, test, rivals)
+    left = sorted(set(ALL) - set(rivals))
+    if left:
+        notes.append(f"Left out of this run: {', '.join(left)}.")
     result = evaluate.plain(_result(args, test, methods, notes, version))
     args.results.mkdir(parents=True, exist_ok=True)
     _write(args.results / "accuracy.json", json.dumps(result, indent=1))
     _write(args.results / "accuracy.md", table.markdown(result))
-    python = _plots_python(args, work)
-    if python:
+    if rivals or args.rivals_python:
+        python = args.rivals_python or _make_environment(work)
         subprocess.run([str(python), "-m", "benchmarks.accuracy.plots",
                         str(args.results / "accuracy.json")], check=True)
+    else:
+        print("no plots: they need matplotlib from the rivals' environment")
     print(table.short(result))
     print(f"written to {args.results} after {time.monotonic() - started:.0f} s")
     return 0
@@ -100,15 +109,16 @@ def _ours(args: argparse.Namespace, work: Path, title: str, extra: Sequence[str]
     return {"title": title, "kind": "ours", "rule": rule, **row}, outcome.version
 
 
-def _rivals(args: argparse.Namespace, work: Path, test: Truth
-            ) -> tuple[list[dict[str, Any]], list[str]]:
+def _rivals(args: argparse.Namespace, work: Path, test: Truth, names: Sequence[str]
+            ) -> list[dict[str, Any]]:
     python = args.rivals_python or _make_environment(work)
-    only = ["--only", ",".join(FAST)] if args.quick else []
-    for split, names in (("test", only), ("train", ["--only", "colours"])):
+    wanted = [("test", ",".join(names))]
+    if "colours" in names:  # the one whose threshold is fitted
+        wanted.append(("train", "colours"))
+    for split, only in wanted:
         subprocess.run([str(python), "-m", "benchmarks.accuracy.rivals", "--work", str(work),
-                        "--split", split, *names], check=True, cwd=HERE.parent.parent)
-    rows, notes = [], []
-    names = FAST if args.quick else [p.stem for p in sorted((work / "rivals/test").glob("*.json"))]
+                        "--split", split, "--only", only], check=True, cwd=HERE.parent.parent)
+    rows = []
     for name in sorted(names, key=_order(work)):
         note, scores = _scores(work, "test", name, test)
         threshold = note["threshold"]
@@ -121,7 +131,7 @@ def _rivals(args: argparse.Namespace, work: Path, test: Truth
         row["cost"] = {k: note[k] for k in ("cpu_s_per_min", "bytes_per_min")}
         rows.append({"title": note["title"], "kind": note["kind"], "rule": note["rule"],
                      "failed": note["failed"], "threshold": threshold, **row})
-    return rows, notes
+    return rows
 
 
 def _order(work: Path) -> Any:
@@ -162,13 +172,6 @@ def _make_environment(work: Path) -> Path:
                        check=True)
         done.touch()
     return python
-
-
-def _plots_python(args: argparse.Namespace, work: Path) -> Path | None:
-    if args.no_rivals and args.rivals_python is None:
-        print("no plots: they need matplotlib from the rivals' environment")
-        return None
-    return args.rivals_python or _make_environment(work)
 
 
 def _result(args: argparse.Namespace, test: Truth, methods: Sequence[Mapping[str, Any]],

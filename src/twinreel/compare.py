@@ -26,7 +26,7 @@ import numpy.typing as npt
 from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 6  # part of every context: pairs scored by other rules are never mixed
+VERSION = 7  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
@@ -45,10 +45,10 @@ class Calibration:
     vector is made of, each a witness of its own; () for one.
     """
 
-    weights: tuple[float, ...] = (25.0, 12.0, 0.0, 0.0, 1.0, 0.0)
-    bias: float = -30.5
-    floor: float = 0.5
-    candidate: float = 0.55
+    weights: tuple[float, ...] = (0.0, 0.0, 0.0, 4.0, 2.0, 0.0)
+    bias: float = -3.0
+    floor: float = 0.35
+    candidate: float = 0.5
     parts: tuple[int, ...] = ()
 
 
@@ -56,22 +56,32 @@ class Calibration:
 class Witness:
     """What one descriptor says of two aligned videos.
 
-    similarity: mean cosine of aligned moments, -1..1. agreement: how well the changes agree (each
+    similarity: mean cosine of aligned moments, -1..1. correlation: how well the changes agree (each
     moment less its video's mean, correlated over the aligned moments), -1..1; one room and camera
-    at two times are similar and disagree; 1 where nothing changes and so nothing can disagree.
-    change: how much there is, 0 (still) to 1. independent: how many different changes there are
-    (the participation ratio of their spectrum): agreement in many is worth more than in one.
+    at two times are similar, and change differently. change: how much there is, 0 (still) to 1.
+    independent: how many different changes there are (the participation ratio of their spectrum).
     """
 
     similarity: float
-    agreement: float
+    correlation: float
     change: float
     independent: float
 
     def vector(self) -> tuple[float, ...]:
-        """(similarity, agreement, change, weight of the agreement as Fisher's z)."""
-        z = math.atanh(max(-0.99, min(0.99, self.agreement)))
-        return self.similarity, self.agreement, self.change, z * math.sqrt(self.independent)
+        """(similarity, agreement, change, proof).
+
+        agreement is the correlation, drawn to 1 where little changes: nothing can disagree there.
+        proof is Fisher's z of the correlation times the root of the independent changes, drawn to
+        0 where little changes: nothing is shown there. A gesture repeated is one change.
+        """
+        agreement = 1.0 - self.change * (1.0 - self.correlation)
+        z = math.atanh(max(-0.99, min(0.99, self.correlation)))
+        return (
+            self.similarity,
+            agreement,
+            self.change,
+            self.change * z * math.sqrt(self.independent),
+        )
 
 
 @dataclass(frozen=True)
@@ -379,7 +389,7 @@ def _hear(va: Floats, vb: Floats) -> Witness:
     power = math.sqrt(float((da * da).sum()) * float((db * db).sum()))
     # Change below 2 % of a vector's length per moment is noise of coding.
     change = min(1.0, power / (0.02 * len(va) * length))
-    agreement = 1.0 - change * (1.0 - float((da * db).sum()) / power) if power > 0 else 1.0
+    correlation = max(-1.0, min(1.0, float((da * db).sum()) / power)) if power > 0 else 0.0
     gram = da @ da.T
     independent = float(np.trace(gram)) ** 2 / max(float((gram * gram).sum()), 1e-12)
-    return Witness(float((va * vb).sum(axis=1).mean()) / length, agreement, change, independent)
+    return Witness(float((va * vb).sum(axis=1).mean()) / length, correlation, change, independent)

@@ -233,7 +233,7 @@ class _Run:
             self._entries = self._runner.entries
             feed.waited_s = 0.0
             while todo:
-                for event in feed.events(self._tasks(todo)):
+                for event in feed.events(self._tasks(todo), self._runner.load):
                     self._handle(event)
                 for batcher in self._batchers:
                     batcher.flush()

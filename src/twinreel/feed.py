@@ -9,10 +9,11 @@ A thread of its own reads the processes, so that decoding goes on while the netw
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from twinreel.workers import Event, Work, WorkerPool
@@ -31,12 +32,18 @@ class Feed:
         self._pool = WorkerPool(
             work, max(1, min(jobs, most)), stall_s, total_s=lambda task: _TOTAL_S
         )
-        self._pool.start()
         self._stop = threading.Event()
         self.waited_s = 0.0
 
-    def events(self, tasks: Iterable[Any]) -> Iterator[Event]:
-        """What the pool's `run` gives. Tasks are taken in the reading thread."""
+    def events(
+        self, tasks: Iterable[Any], meanwhile: Callable[[], object] = lambda: None
+    ) -> Iterator[Event]:
+        """What the pool's `run` gives. Tasks are taken in the reading thread.
+
+        No process is started where there is no task. meanwhile: called here once the first task
+        is found, while the processes start and decode.
+        """
+        begun, over = threading.Event(), threading.Event()
         out: queue.Queue[Event | BaseException | None] = queue.Queue(DEEP)
 
         def put(item: Event | BaseException | None) -> None:
@@ -47,15 +54,25 @@ class Feed:
 
         def read() -> None:
             try:
-                for event in self._pool.run(tasks):
-                    put(event)
-                    if self._stop.is_set():
-                        return
+                rest = iter(tasks)
+                for first in rest:
+                    self._pool.start()
+                    begun.set()
+                    for event in self._pool.run(itertools.chain([first], rest)):
+                        put(event)
+                        if self._stop.is_set():
+                            return
                 put(None)
             except BaseException as error:  # handed to the caller, who raises it
                 put(error)
+            finally:
+                over.set()
+                begun.set()
 
         threading.Thread(target=read, daemon=True, name="feed").start()
+        begun.wait()
+        if not over.is_set():
+            meanwhile()
         while True:
             since = time.monotonic()
             item = out.get()

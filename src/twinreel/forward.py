@@ -1,6 +1,6 @@
 """The networks of a run on their device: pixels in, finished rows out.
 
-Loaded at the first batch, while the decoders are at work already. Batches that do not fit the
+Loaded when there is something to do, while the decoders start. Batches that do not fit the
 device's memory are halved, which is said once. On a CPU a batch is run in small pieces: that is as
 fast, and the memory stays small.
 """
@@ -74,6 +74,11 @@ class Runner:
                 self._say(assumed)
             self._networks[i] = network
         return self._networks[i]
+
+    def load(self) -> None:
+        """Load every network now."""
+        for i in range(len(self.entries)):
+            self.network(i)
 
     def identity(self, i: int) -> str:
         """'name@hash' of entry i."""

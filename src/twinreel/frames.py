@@ -58,10 +58,12 @@ class Clock:
     """Seconds from the first frame, out of a stream's timestamps."""
 
     def __init__(self, stream: Any) -> None:
-        self.base = rational(stream.time_base)
+        base = rational(stream.time_base)
+        # A float: fractions cost a tenth of the decoding of small pictures.
+        self.base = float(base) if base else None
         self.start: float | None = None
         if self.base is not None and stream.start_time is not None:
-            self.start = float(stream.start_time * self.base)
+            self.start = stream.start_time * self.base
         rate = rational(stream.guessed_rate) or rational(stream.average_rate)
         self.frame_s = 1.0 / (float(rate) if rate else RAW_FPS)
         self.count = 0
@@ -80,17 +82,17 @@ class Clock:
         """When a packet's picture is shown, None where the packet does not say."""
         if packet.pts is None or self.base is None or self.start is None:
             return None
-        return float(packet.pts * self.base) - self.start
+        return float(packet.pts * self.base - self.start)
 
     def lasts(self, frame: Any) -> float:
         """How long a frame is shown; one frame of the stream's rate where nothing says it."""
-        told = frame.duration and self.base
-        return float(frame.duration * self.base) if told else self.frame_s
+        told = frame.duration
+        return float(told * self.base) if told and self.base else self.frame_s
 
     def stamp(self, seconds: float) -> int:
         """Seconds from the first frame -> a timestamp of the stream."""
         assert self.base is not None
-        return int((seconds + (self.start or 0.0)) / self.base)
+        return int((seconds + (self.start or 0.0)) / self.base + 1e-3)  # a sum of floats
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,15 @@ def frames_at(
     Raises:
         CannotRead: the disk fails.
     """
-    reader = _Reader(container, stream, path, beat, tally, nearest_key, float(times_s[-1]))
+    # One process per core decodes; threads would only fight.
+    stream.codec_context.thread_count = 1
+    last_s = float(times_s[-1])
+    reader = _Reader(container, stream, path, beat, tally, nearest_key, last_s)
+    if nearest_key and reader.shown_at(float(times_s[0])) is None:
+        # An edit list has cut the only key frame away: the frames shown are all there is.
+        nearest_key = False
+        container.seek(0)
+        reader = _Reader(container, stream, path, beat, tally, nearest_key, last_s)
     given_s = -1.0
     for index, t in enumerate(times_s.tolist()):
         shown = reader.shown_at(t)
@@ -141,7 +151,6 @@ class _Reader:
         self._container, self._stream, self._path = container, stream, path
         self._beat, self._tally, self._keys_only = beat, tally, keys_only
         self._context = stream.codec_context
-        self._context.thread_count = 1  # one process per core decodes; threads would only fight
         self._clock = Clock(stream)
         self._timed = self._clock.base is not None and self._clock.start is not None
         self._seeks = self._timed
@@ -276,8 +285,7 @@ def _key_times(container: Any, stream: Any, clock: Clock, last_s: float) -> list
         except av.error.FFmpegError:
             return []
         entries = stream.index_entries
-    base = float(clock.base)
-    times = sorted({e.timestamp * base for e in entries if e.is_keyframe})
+    times = sorted({e.timestamp * clock.base for e in entries if e.is_keyframe})
     # Decoding times: earlier than the times of showing by what reordering takes.
     return [t - times[0] for t in times]
 

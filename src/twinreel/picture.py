@@ -22,6 +22,7 @@ BORDER_SPREAD = 5.0  # grey levels: a border line is this even along itself ...
 BORDER_DRIFT = 8.0  # ... and this close to the outermost line
 BORDER_BLACK = 20.0  # a border on one side only is at most this bright
 BORDER_FRAMES = 16
+BORDER_STRIDE = 4  # every fourth pixel along a line tells whether it is even
 BORDER_LEAST = 0.02  # of the side: thinner borders are left alone
 BORDER_MOST = 0.45
 BLANK_SPREAD = 6.0  # grey levels: an evener picture shows nothing
@@ -99,8 +100,9 @@ def _borders(grey: Floats) -> tuple[int, int]:
 def _border(grey: Floats) -> int:
     """Number of border lines at the start of axis 1 of (n, lines, across)."""
     lines = grey.shape[1]
-    means = grey.mean(axis=2)  # (n, lines)
-    even = grey.std(axis=2) < BORDER_SPREAD
+    outer = grey[:, : lines // 2, ::BORDER_STRIDE]
+    means = outer.mean(axis=2)  # (n, lines / 2)
+    even = outer.std(axis=2) < BORDER_SPREAD
     steady = np.abs(means - np.median(means[:, 0])) < BORDER_DRIFT
     border = (even & steady).mean(axis=0) >= 0.95
     count = int(np.argmin(border)) if not border.all() else 0
@@ -188,6 +190,10 @@ def fit_thumbs(thumbs: Sequence[tuple[float, Pixels]]) -> tuple[tuple[float, byt
     """
     while True:
         for quality in THUMB_QUALITY:
+            if quality != THUMB_QUALITY[-1]:  # a few tell whether all have a chance
+                some = [jpeg(pixels, quality) for _, pixels in thumbs[:: max(1, len(thumbs) // 4)]]
+                if sum(map(len, some)) * len(thumbs) > 1.1 * THUMBS_LIMIT * len(some):
+                    continue
             kept = tuple((t, jpeg(pixels, quality)) for t, pixels in thumbs)
             if sum(len(data) for _, data in kept) <= THUMBS_LIMIT or len(kept) < 2:
                 return kept

@@ -194,20 +194,7 @@ class Library:
         with self.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?,?)",
-                (
-                    (
-                        os.fsencode(f.path),
-                        f.size,
-                        f.mtime_ns,
-                        f.inode,
-                        f.device,
-                        f.volume,
-                        f.key,
-                        hashes.get(f.path),
-                        seen,
-                    )
-                    for f in files
-                ),
+                (_file_row(f, hashes.get(f.path), seen) for f in files),
             )
 
     def drop_files(self, paths: Iterable[str]) -> None:
@@ -230,17 +217,7 @@ class Library:
         key = features.key
         with self.transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?)",
-                (
-                    key,
-                    json.dumps(asdict(facts.info)),
-                    facts.step_s,
-                    facts.planned,
-                    facts.got,
-                    facts.damage,
-                    facts.detail,
-                    json.dumps(facts.picture),
-                ),
+                "INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?)", _facts_row(key, facts)
             )
             self._put_features(features)
             if thumbs:
@@ -432,6 +409,18 @@ class Library:
         tables = ("files", "videos", "features", "thumbs", "failures", "pairs")
         out = {t: int(self._db.execute(f"SELECT count(*) FROM {t}").fetchone()[0]) for t in tables}
         return {**out, "bytes": self.path.stat().st_size}
+
+
+def _file_row(f: VideoFile, full_hash: str | None, seen: str) -> tuple[Any, ...]:
+    """A row of `files`."""
+    about = (f.size, f.mtime_ns, f.inode, f.device, f.volume, f.key)
+    return (os.fsencode(f.path), *about, full_hash, seen)
+
+
+def _facts_row(key: str, f: Facts) -> tuple[Any, ...]:
+    """A row of `videos`."""
+    info, picture = json.dumps(asdict(f.info)), json.dumps(f.picture)
+    return (key, info, f.step_s, f.planned, f.got, f.damage, f.detail, picture)
 
 
 def _info(text: str) -> VideoInfo:

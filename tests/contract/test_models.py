@@ -42,6 +42,15 @@ def test_shape_type_and_the_same_rows_in_any_batch(name: str) -> None:
     np.testing.assert_allclose(single, whole[list(some)], rtol=1e-3, atol=1e-4 * scale)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnext101-3d"])
+def test_bf16_rows_point_where_fp32_rows_do(name: str) -> None:
+    spec = models.get(name)
+    pixels = _pixels(spec)[:2]
+    full, half = (models.load(name, "random:7", "cpu", p)(pixels) for p in ("fp32", "bf16"))
+    cosine = (full * half).sum(1) / np.linalg.norm(full, axis=1) / np.linalg.norm(half, axis=1)
+    assert half.dtype == np.float32 and cosine.min() >= 0.999
+
+
 @pytest.mark.parametrize("name", [n for n in models.names() if models.get(n).weights])
 def test_missing_weights_are_one_message(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

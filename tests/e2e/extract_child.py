@@ -39,6 +39,7 @@ def main() -> None:
         return run
 
     Runner.run = stand_in  # type: ignore[method-assign]
+    Runner.load = lambda self: None  # type: ignore[method-assign]
     files = sorted(str(p) for p in given.folder.rglob("*.mp4"))
     jobs = from_files(files, [str(given.folder)], given.out)
     options = ExtractOptions(

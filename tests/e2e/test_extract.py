@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from tests import videos
 from tests.e2e import unruly
 from twinreel import extract as journey
-from twinreel import whole
+from twinreel import models, whole
 from twinreel.devices import spread
 from twinreel.errors import BadConfig, WeightsMissing
 from twinreel.extract import extract
@@ -27,6 +27,7 @@ from twinreel.extract_plan import plan
 from twinreel.extract_status import Summary, read_status
 from twinreel.manifest import from_csv, from_files
 from twinreel.outputs import FORMATS
+from twinreel.workers import WorkerPool
 
 GRID = "tests.e2e.nets:grid"
 
@@ -58,7 +59,9 @@ def _states(summary: Summary) -> dict[str, str]:
     return {n.removesuffix(".npy"): r["state"] for n, r in summary.records.items()}
 
 
-def test_a_folder_is_mirrored_and_a_second_run_does_nothing(films: Path, tmp_path: Path) -> None:
+def test_a_folder_is_mirrored_and_a_second_run_does_nothing(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = _run(films, tmp_path)
     assert first.exit_code == 0 and first.computed == 3
     assert _states(first) == {"a/x.mp4": "done", "b/x.mp4": "done", "b/y.mkv": "done"}
@@ -75,6 +78,9 @@ def test_a_folder_is_mirrored_and_a_second_run_does_nothing(films: Path, tmp_pat
     assert words["source"]["key"] and words["twinreel"] and words["weights"] == "none"
     with open(tmp_path / "extract-status.csv", newline="") as file:
         assert [r["state"] for r in csv.DictReader(file)] == ["done"] * 3
+    # Nothing to do: no decoder is started and no network loaded.
+    monkeypatch.setattr(WorkerPool, "start", None)
+    monkeypatch.setattr(models, "load", None)
     again = _run(films, tmp_path)
     assert again.computed == 0 and _states(again) == _states(first)
 

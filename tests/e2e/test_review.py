@@ -28,8 +28,8 @@ from tests.reviewing import made_up
 from tests.videos import make
 from twinreel.actions import apply, plan
 from twinreel.report import Report
-from twinreel.review import write_page
 from twinreel.review.choices import decided, read_choices
+from twinreel.review.page import write_page
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -120,6 +120,7 @@ def test_groups_come_by_bytes_and_pictures_are_shown(page: Any, alone: tuple[Rep
     assert rows(page)[0] == os.path.basename(best.keep)
     page.wait_for_selector("#detail .cell .still[style*='background-image']")
     assert page.locator("#detail .member").count() == len(best.members)
+    assert not {"false", "null", "undefined", "NaN"} & set(page.inner_text("body").split())
     total = sum(report.freed(g) for g in report.groups)
     shown = page.inner_text("#count").replace("12 groups, ", "")
     assert shown == f"{total / 1e6:.1f} MB"
@@ -314,7 +315,7 @@ def test_decide_save_and_act(page: Any, served: tuple[str, Report, Path]) -> Non
     assert [os.path.basename(s.path)[:6] for s in planned.steps] == ["market"]
 
 
-@pytest.mark.parametrize("name", ["harbour", "orchard"])
+@pytest.mark.parametrize("name", ["harbour", "market", "orchard"])  # direct, remux, transcode
 def test_two_videos_play_in_step(page: Any, served: tuple[str, Report, Path], name: str) -> None:
     ready(page, served[0])
     choose(page, name)

@@ -185,7 +185,7 @@ def test_evidence_weighs_up() -> None:
     base = Evidence((word,), 0.8, 10)
     for better in (
         Evidence((replace(word, similarity=0.95),), 0.8, 10),
-        Evidence((replace(word, agreement=0.9),), 0.8, 10),
+        Evidence((replace(word, correlation=0.9),), 0.8, 10),
         Evidence((replace(word, independent=9.0),), 0.8, 10),
         Evidence((word,), 0.9, 10),
         Evidence((word,), 0.8, 20),

@@ -309,6 +309,28 @@ def test_keyframes_sampler_gives_key_frames_only(tmp_path: Path) -> None:
     assert tally.frames <= 10
 
 
+def test_a_cut_that_leaves_no_key_frame_is_still_read(tmp_path: Path) -> None:
+    """Editors cut without encoding: the key frame is in the file, and never shown."""
+    whole = make(tmp_path / "whole.mp4", seconds=4, size=SIZE, gop=250)
+    path = tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as out:
+        stream = source.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        shift = round(1 / stream.time_base)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = copy
+                out.mux(packet)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.skip_frame = "NONKEY"
+        assert list(container.decode(stream)) == []
+    for nearest_key in (False, True):
+        got, _ = given(path, [0.001, 1.001, 2.5], nearest_key)
+        assert [n for _, _, n in got] == [25, 50, 87]
+
+
 def test_times_are_asked_beyond_the_end(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mp4", seconds=2, size=SIZE)
     got, _ = given(path, [0.5, 1.99, 3.0, 9.0])

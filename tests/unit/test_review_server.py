@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +198,22 @@ def test_saving_writes_a_new_report_and_the_librarys_memory(tmp_path: Path) -> N
     with Library.open(report.library) as library:
         assert not library.recall_all("unmatched")
     assert Desk(report, str(source)).saved.endswith("r.reviewed-2.json")  # never written over
+
+
+def test_a_worker_ends_when_nobody_listens_any_more(served: Any, tmp_path: Path) -> None:
+    from twinreel.review.server import _piped
+
+    desk = served[2]
+    note = tmp_path / "pid"
+    code = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); "
+    code += "print('x' * 99, flush=True); time.sleep(600)"
+
+    async def listen_briefly() -> None:
+        stream = _piped(desk, [sys.executable, "-c", code])
+        assert (await anext(stream)).startswith(b"xxx") and desk.streams == 1
+        await stream.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(listen_briefly())
+    assert desk.streams == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.accuracy import build, evaluate, metrics, ours, plan, table, truth
@@ -33,6 +33,7 @@ def test_average_precision_without_positives_is_nan() -> None:
     assert math.isnan(metrics.average_precision(np.array([]), np.array([], dtype=bool)))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=30))
 def test_weight_two_is_the_pair_twice(rows: list[tuple[int, bool]]) -> None:
     scores = np.array([r[0] for r in rows], dtype=float)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from twinreel.errors import WeightsMissing
 from twinreel.models import ModelSpec
-from twinreel.models.weights import missing, published, sha256_of
+from twinreel.models.weights import identify
 
 
 def identity(spec: ModelSpec, weights_sha256: str, embedding_size: int = 0) -> str:
@@ -21,16 +18,4 @@ def weights_sha256(spec: ModelSpec, weights: str = "") -> str:
     Raises:
         WeightsMissing: a named file is not there.
     """
-    if weights.startswith("random:"):
-        return weights
-    if weights:
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            raise WeightsMissing(f"weights {weights!r}: no such file; give a checkpoint file")
-        return sha256_of(path)
-    if spec.weights is None or spec.weights.sha256:
-        return "" if spec.weights is None else spec.weights.sha256
-    path = published(spec) or Path()
-    if not path.is_file():
-        raise WeightsMissing(missing(spec, spec.weights, path))
-    return sha256_of(path)
+    return identify(spec, weights)

@@ -1,6 +1,6 @@
 """A report becomes a page on which a person decides, and decisions become a report again.
 
-    from twinreel.review import write_page
+    from twinreel.review.page import write_page
 
     write_page(Report.load("report.json"), "report.html")
 
@@ -9,8 +9,3 @@ page      Report and Library -> one self-contained file      server    the same 
 guard     who may ask the server                             playback  a video in a browser
 stream    the worker that remuxes or transcodes              cli       the verb `review`
 """
-
-from twinreel.review.choices import Choice, decided
-from twinreel.review.page import write_page
-
-__all__ = ["Choice", "decided", "write_page"]

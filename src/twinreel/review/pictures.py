@@ -46,7 +46,13 @@ STYLES = (
     Style(6, 80, 45, 24),
     Style(5, 72, 40, 16),
 )
-TYPICAL_BYTES = (40_000, 21_000, 13_000, 7_000, 5_000)  # of one strip in base64, measured
+TYPICAL_BYTES = (
+    40_000,
+    21_000,
+    13_000,
+    7_000,
+    5_000,
+)  # of one strip in base64: measured, and a quarter more
 
 
 class _Line:

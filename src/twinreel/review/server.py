@@ -337,15 +337,17 @@ async def _piped(desk: Desk, command: list[str]) -> AsyncIterator[bytes]:
     """What a worker writes; it ends when the browser stops listening."""
     desk.streams += 1
     worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    ended = False
     try:
         assert worker.stdout is not None
         while chunk := await worker.stdout.read(CHUNK):
             yield chunk
+        ended = True
     finally:
         desk.streams -= 1
-        if worker.returncode is None:
+        if not ended and worker.returncode is None:
             worker.kill()
-            await worker.wait()
+        await worker.wait()
 
 
 def _sorry(request: Request, error: Exception) -> Response:

@@ -98,12 +98,12 @@ async function showMatrix(n, i) {
   const segments = (tie(n, keep, other)?.segments || []);
   $("matrix-body").replaceChildren(
     make("p", {}, "Down: the kept file's time; across: the other file's. Bright is alike; a bright "
-      + "slanted line is shared content. The frames are the segments that were found."),
+      + "slanted line is shared content. Dashed: the segments that were found."),
     make("div", { class: "matrix-box" }, canvas,
       make("svg", { viewBox: `0 0 ${size} ${size}`, preserveAspectRatio: "none", role: "img",
         "aria-label": `Similarity over time with ${many(segments.length, "segment")}` },
-      ...segments.map(([a0, a1, b0, b1]) => make("line", { class: "mark",
-        x1: x(b0), y1: y(a0), x2: x(b1), y2: y(a1) })))),
+      ...segments.flatMap(([a0, a1, b0, b1]) => ["under", "mark"].map((name) => make("line", {
+        class: name, x1: x(b0), y1: y(a0), x2: x(b1), y2: y(a1) }))))),
     make("ul", {}, ...segments.map(([a0, a1, b0, b1]) => make("li", {},
       `${clock(a0, true)} to ${clock(a1, true)} of ${its} = ${clock(b0, true)} to ${clock(b1, true)} of ${mine}`))));
   openDialog("d-matrix");

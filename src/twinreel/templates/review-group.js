@@ -19,7 +19,7 @@ function showGroup(n) {
   // Whoever works with the buttons here stays on the same button of the next group.
   const held = detail.contains(document.activeElement) && document.activeElement;
   detail.setAttribute("aria-label", `Group ${n + 1}`);
-  detail.replaceChildren(
+  const parts = [
     make("div", { class: "bar" },
       make("button", { type: "button", class: "back", onclick: leaveGroup }, "‹ All groups"),
       make("h2", {}, nameOf(videoOf(n, keep).path)),
@@ -38,7 +38,9 @@ function showGroup(n) {
       "Look first: another file has what the kept one lacks, or no copy is intact. "
       + "Nothing is removed here unless you accept."),
     view.note && make("p", { class: "note" }, view.note),
-    members(n, keep, apart));
+    members(n, keep, apart),
+  ];
+  detail.replaceChildren(...parts.filter(Boolean));
   detail.scrollTop = 0;
   if (held) {
     const key = held.getAttribute("aria-keyshortcuts");
@@ -54,7 +56,7 @@ function showGroup(n) {
 }
 
 function members(n, keep, apart) {
-  const order = groups[n].videos.map((_, i) => i).sort((a, b) => (b === keep) - (a === keep) || a - b);
+  const { order } = groups[n];
   const list = make("ol", { class: "members" });
   const add = (from) => {
     order.slice(from, from + SHOWN).forEach((i) => list.append(member(n, i, keep, apart)));
@@ -83,11 +85,12 @@ function member(n, i, keep, apart) {
   const role = kept ? "Kept" : parted ? "Told apart" : away ? DONE[away] : "Copy";
   const exact = view.groups[n].kinds[i] === view.groups[n].kinds[keep];
   const name = nameOf(video.path);
+  const key = groups[n].order.indexOf(i) + 1;
   const tool = (words, act, traits = {}) => make("button", { type: "button", onclick: act, ...traits,
     "aria-label": `${words}: ${name}` }, words);
   return make("li", { class: `member${kept ? " kept" : ""}${parted || away ? " out" : ""}`, "data-i": i },
     make("div", { class: "who" },
-      make("div", { class: "role" }, role, make("kbd", { "aria-hidden": "true" }, i < 9 ? String(i + 1) : "")),
+      make("div", { class: "role" }, role, make("kbd", { "aria-hidden": "true" }, key < 10 ? String(key) : "")),
       make("h3", {}, name),
       make("p", { class: "path", title: shown(video.path) }, shown(folderOf(video.path))),
       !kept && make("p", { class: "relation" }, relationWords(match, same)),
@@ -102,7 +105,7 @@ function member(n, i, keep, apart) {
       facts(n, i, keep),
       make("div", { class: "does" },
         tool("Keep this", () => keepThis(i), { "aria-pressed": String(kept), disabled: parted || Boolean(away),
-          class: kept ? "on" : null, "aria-keyshortcuts": i < 9 ? String(i + 1) : null }),
+          class: kept ? "on" : null, "aria-keyshortcuts": key < 10 ? String(key) : null }),
         !kept && view.pictures && tool("Compare", () => compare(n, i)),
         !kept && served && !away && tool("Play in step", () => play(n, i)),
         !kept && view.pictures && !exact && tool("Similarity", () => showMatrix(n, i)),
@@ -235,7 +238,7 @@ function judge(decision) {
 
 function keepThis(i) {
   const n = current;
-  if (n < 0 || i >= groups[n].videos.length || chosen(n).apart.includes(i)) return;
+  if (n < 0 || i === undefined || chosen(n).apart.includes(i)) return;
   if (gone[videoOf(n, i).path]) return;
   decide([[n, { keep: i, decision: "accept" }]]);
   after(n, `${nameOf(videoOf(n, i).path)} is kept`);

@@ -4,7 +4,7 @@ const KEYS = [
   ["J or ↓", "next group"], ["K or ↑", "previous group"],
   ["A or Enter", "accept: the kept file stays, the copies may go"],
   ["S", "skip: leave this group alone"], ["N", "not a match: they do not show the same"],
-  ["1 … 9", "keep this file, and accept"], ["U", "take the last decision back"],
+  ["1 … 9", "keep the file of that number, and accept"], ["U", "take the last decision back"],
   ["C", "compare pictures with the first copy"],
   ...(served ? [["P", "play in step with the first copy"]] : []),
   ["F", "search"], ["W", served ? "save decisions" : "save decisions as a new report"],
@@ -24,7 +24,7 @@ function drawProgress() {
     sum + (["skip", "not_a_match"].includes(chosen(n).decision) ? 0 : freed(n)), 0);
   $("summary").textContent = `${many(groups.length, "group")} among ${many(report.videos.length, "video")}; `
     + `copies take ${bytes(size)}. ${report.partial ? "The run was interrupted: not all was looked at. " : ""}`
-    + `${report.created.slice(0, 10)}`;
+    + `Found ${report.created.slice(0, 10)}.`;
 }
 
 async function save() {
@@ -69,8 +69,8 @@ async function download(name, text) {
 
 const firstCopy = () => {
   const { keep } = chosen(current);
-  const videos = groups[current].videos;
-  return videos.findIndex((v, i) => i !== keep && view.same[v] !== view.same[videos[keep]]);
+  const { videos, order } = groups[current];
+  return order.find((i) => i !== keep && view.same[videos[i]] !== view.same[videos[keep]]) ?? -1;
 };
 
 const LETTERS = {
@@ -113,7 +113,7 @@ document.addEventListener("keydown", (event) => {
   } else if ($("letters").checked && LETTERS[event.key.toLowerCase()]) {
     LETTERS[event.key.toLowerCase()]();
   } else if ($("letters").checked && /^[1-9]$/.test(event.key)) {
-    keepThis(+event.key - 1);
+    if (current >= 0) keepThis(groups[current].order[+event.key - 1]);
   } else {
     return;
   }

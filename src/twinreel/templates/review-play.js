@@ -20,7 +20,8 @@ class Player {
     await this.load(at);
   }
 
-  async load(at) {
+  async load(second) {
+    const at = Math.max(0, second);  // a copied stream begins a little before 0
     this.wanted = at;
     if (this.mode === "direct") {
       this.offset = 0;
@@ -92,6 +93,7 @@ function play(n, i) {
   const there = (t) => sameMoment(n, keep, i, t);
   const inReach = (t) => there(t) >= -0.05 && there(t) <= videoOf(n, i).duration_s + 0.05;
   let timer = 0;
+  let busy = false;
   const state = make("p", { class: "times", role: "status" });
   const at = make("input", { type: "range", min: 0, max: length, step: 0.04, value: begin, id: "play-at",
     onchange: () => seek(+at.value) });
@@ -113,14 +115,18 @@ function play(n, i) {
     const t = players[0].time;
     const drift = players[1].time - there(t);
     const el = players[1].el;
+    if (busy || el.readyState < 2) return tell();  // it is on its way
     if (!inReach(t)) el.pause();
-    else if (Math.abs(drift) > 1) players[1].seek(there(t));
-    else {
+    else if (Math.abs(drift) > 1) {
+      busy = true;
+      players[1].seek(there(t)).finally(() => { busy = false; });
+    } else {
       el.playbackRate = Math.min(4, Math.max(0.25, speed * (1 - Math.max(-0.5, Math.min(0.5, 2 * drift)))));
       if (el.paused && !players[0].el.paused) el.play().catch(() => {});
     }
-    tell();
     if (players[0].el.ended) stop();
+    else tell();
+    return null;
   };
   const stop = () => {
     clearInterval(timer);

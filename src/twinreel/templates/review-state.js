@@ -31,10 +31,12 @@ let gone = served ? served.gone : {};
 let past = served ? served.past : [];
 let unsaved = false;
 
+// order: members as they are shown and numbered, the report's choice first.
 const groups = report.groups.map((g, n) => ({
   n,
   videos: g.members.map((m) => numberOf.get(m)),
   keep: g.members.indexOf(g.keep),
+  order: g.members.map((_, i) => i).sort((a, b) => (g.members[b] === g.keep) - (g.members[a] === g.keep) || a - b),
   ties: new Map(view.groups[n].ties.map(([a, b, match]) => [`${a} ${b}`, match])),
 }));
 

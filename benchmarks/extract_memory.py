@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from twinreel.forward import yield_cores
+from twinreel.extract.forward import yield_cores
 
 yield_cores()
 
@@ -28,10 +28,10 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from twinreel import extract as journey  # noqa: E402
-from twinreel.clips import ClipTask  # noqa: E402
-from twinreel.extract_options import ExtractOptions  # noqa: E402
-from twinreel.extract_plan import plan  # noqa: E402
-from twinreel.manifest import from_files  # noqa: E402
+from twinreel.extract.clips import ClipTask  # noqa: E402
+from twinreel.extract.manifest import from_files  # noqa: E402
+from twinreel.extract.options import ExtractOptions  # noqa: E402
+from twinreel.extract.plan import plan  # noqa: E402
 
 
 class Tiny(nn.Module):

@@ -33,7 +33,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from twinreel.forward import yield_cores
+from twinreel.extract.forward import yield_cores
 
 yield_cores()
 
@@ -41,12 +41,12 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from twinreel import extract as journey  # noqa: E402
-from twinreel.clips import ClipTask, Rows, unroll  # noqa: E402
-from twinreel.extract import extract  # noqa: E402
-from twinreel.extract_options import ExtractOptions  # noqa: E402
-from twinreel.extract_plan import Entry, plan  # noqa: E402
-from twinreel.forward import Runner  # noqa: E402
-from twinreel.manifest import from_files  # noqa: E402
+from twinreel.extract.clips import ClipTask, Rows, unroll  # noqa: E402
+from twinreel.extract.forward import Runner  # noqa: E402
+from twinreel.extract.journey import extract  # noqa: E402
+from twinreel.extract.manifest import from_files  # noqa: E402
+from twinreel.extract.options import ExtractOptions  # noqa: E402
+from twinreel.extract.plan import Entry, plan  # noqa: E402
 
 LIMIT = 1.15
 

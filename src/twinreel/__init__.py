@@ -36,9 +36,9 @@ _PUBLIC = {
 __all__ = [*sorted(_PUBLIC), "__version__"]
 
 if TYPE_CHECKING:
-    from twinreel.actions import apply as apply
-    from twinreel.actions import plan as plan
-    from twinreel.actions import undo as undo
+    from twinreel.actions.apply import apply as apply
+    from twinreel.actions.plan import plan as plan
+    from twinreel.actions.undo import undo as undo
     from twinreel.errors import TwinreelError as TwinreelError
     from twinreel.pipeline import find_duplicates as find_duplicates
     from twinreel.pipeline import search as search

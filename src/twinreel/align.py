@@ -27,7 +27,7 @@ PEAKS = 3  # offsets tried per speed
 NEAR_BEST = 0.03  # a vote must be about the best of its row or column
 MOST_RUNS = 8
 ENOUGH = 0.95  # a line that gains this share of what any line could is taken at once
-SLACK = 0.12  # how far below the floor the moments just outside a run still belong to it
+SLACK = 0.05  # how far below the floor the moments just outside a run still belong to it
 LEAST_GAIN = 0.35  # similarity above the floor, summed over a run
 
 

@@ -37,8 +37,8 @@ _ELSEWHERE = {
     "review": "twinreel.review.cli:review_command",
     "act": "twinreel.actions.cli:act_command",
     "undo": "twinreel.actions.cli:undo_command",
-    "extract": "twinreel.extract_cli:extract_command",
-    "models": "twinreel.extract_cli:models_command",
+    "extract": "twinreel.extract.cli:extract_command",
+    "models": "twinreel.extract.cli:models_command",
     "library": "twinreel.cli_library:library_command",
     "doctor": "twinreel.doctor:doctor_command",
 }

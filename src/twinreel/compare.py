@@ -37,7 +37,8 @@ PAIR_CELLS = 4_000_000  # similarities of one pair; longer pairs are aligned on 
 
 @dataclass(frozen=True)
 class Calibration:
-    """From evidence to score; fitted per model on the scoreboard's train split.
+    """From evidence to score; fitted per model on the scoreboard's train split (the values here
+    serve networks for which nobody has done that).
 
     The score is a logistic function of the evidence vector (see Evidence.vector). `floor` is the
     similarity below which two moments count as unlike, `candidate` the mean similarity of a pair's
@@ -45,10 +46,10 @@ class Calibration:
     vector is made of, each a witness of its own; () for one.
     """
 
-    weights: tuple[float, ...] = (0.0, 0.0, 0.0, 4.0, 2.0, 0.0)
-    bias: float = -3.0
-    floor: float = 0.35
-    candidate: float = 0.5
+    weights: tuple[float, ...] = (25.0, 12.0, 0.0, 0.0, 1.0, 0.0)
+    bias: float = -30.5
+    floor: float = 0.5
+    candidate: float = 0.55
     parts: tuple[int, ...] = ()
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinreel.clips import ClipTask, Rows, Sampling, Take, unroll
-from twinreel.filters import View
+from twinreel.extract.clips import ClipTask, Rows, Sampling, Take, unroll
+from twinreel.extract.filters import View
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 KIT, VIDEOS = SHARED / "parity", SHARED / "corpus" / "videos"
@@ -87,8 +87,8 @@ def test_the_seed_command_line_gives_the_seed_rows(kind: str, arch: str, tmp_pat
 
 def _same_rows(raw: np.ndarray, seed: np.ndarray) -> None:
     """What the default flags make of the raw rows, against the seed's float16 rows."""
-    from twinreel.extract_options import ExtractOptions
-    from twinreel.forward import Runner
+    from twinreel.extract.forward import Runner
+    from twinreel.extract.options import ExtractOptions
 
     rows = Runner([], ExtractOptions(), print).finish(0, raw)
     assert rows.dtype == seed.dtype == np.float16 and rows.shape == seed.shape

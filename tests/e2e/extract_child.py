@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from twinreel import extract as journey
-from twinreel.extract_options import ExtractOptions
-from twinreel.forward import Runner
-from twinreel.manifest import from_files
+from twinreel.extract.forward import Runner
+from twinreel.extract.manifest import from_files
+from twinreel.extract.options import ExtractOptions
 
 
 def main() -> None:

@@ -18,15 +18,15 @@ from tests import videos
 from tests.e2e import unruly
 from twinreel import extract as journey
 from twinreel import models, whole
-from twinreel.devices import spread
 from twinreel.errors import BadConfig, WeightsMissing
-from twinreel.extract import extract
-from twinreel.extract_cli import extract_command, models_command
-from twinreel.extract_options import ExtractOptions
-from twinreel.extract_plan import plan
-from twinreel.extract_status import Summary, read_status
-from twinreel.manifest import from_csv, from_files
-from twinreel.outputs import FORMATS
+from twinreel.extract.cli import extract_command, models_command
+from twinreel.extract.devices import spread
+from twinreel.extract.journey import extract
+from twinreel.extract.manifest import from_csv, from_files
+from twinreel.extract.options import ExtractOptions
+from twinreel.extract.outputs import FORMATS
+from twinreel.extract.plan import plan
+from twinreel.extract.status import Summary, read_status
 from twinreel.workers import WorkerPool
 
 GRID = "tests.e2e.nets:grid"

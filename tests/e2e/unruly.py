@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from twinreel import clips
+from twinreel.extract import clips
 
 
 def unruly(task: clips.ClipTask, emit: Any, beat: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinreel.batches import Batcher, Projection
+from twinreel.extract.batches import Batcher, Projection
 
 SHAPES = ((2, 3, 3), (3, 2, 3))
 

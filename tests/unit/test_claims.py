@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from twinreel import claims as module
-from twinreel.claims import Claims
 from twinreel.errors import OutputError
+from twinreel.extract import claims as module
+from twinreel.extract.claims import Claims
 
 
 def _age(claims: Claims, seconds: float) -> None:
@@ -61,7 +61,7 @@ def test_the_heartbeat_keeps_a_claim(tmp_path: Path) -> None:
 
 def test_a_dead_process_of_this_machine_is_known_at_once(tmp_path: Path) -> None:
     code = (
-        "import os; from pathlib import Path; from twinreel.claims import Claims;"
+        "import os; from pathlib import Path; from twinreel.extract.claims import Claims;"
         f"Claims(Path({str(tmp_path)!r})).take('x'); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=_env())
@@ -144,5 +144,5 @@ def test_a_lost_disk_is_one_message(tmp_path: Path) -> None:
 
 
 def _env() -> dict[str, str]:
-    source = str(Path(module.__file__).resolve().parents[1])
+    source = str(Path(module.__file__).resolve().parents[2])
     return {**os.environ, "PYTHONPATH": source}

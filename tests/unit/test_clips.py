@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import videos
-from twinreel.clips import ClipTask, Ended, Rows, Sampling, Take, unroll
 from twinreel.errors import CannotOpen, DecodeFailed, VideoError
-from twinreel.filters import View, geometry
+from twinreel.extract.clips import ClipTask, Ended, Rows, Sampling, Take, unroll
+from twinreel.extract.filters import View, geometry
 
 SMALL = View((90, 160), "stretch")
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from twinreel import models
-from twinreel.extract_options import ExtractOptions
-from twinreel.extract_plan import plan
-from twinreel.forward import Runner
+from twinreel.extract.forward import Runner
+from twinreel.extract.options import ExtractOptions
+from twinreel.extract.plan import plan
 
 
 class _Small:

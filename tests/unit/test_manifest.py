@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twinreel.errors import BadManifest
-from twinreel.manifest import from_csv, from_files, run_folder
+from twinreel.extract.manifest import from_csv, from_files, run_folder
 
 
 def _csv(folder: Path, text: str) -> Path:

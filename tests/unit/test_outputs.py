@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twinreel import whole
 from twinreel.errors import OutputError
-from twinreel.outputs import OtherOutput, Result, Shelf, npy_header
-from twinreel.whole import Notes, write_whole
+from twinreel.extract import whole
+from twinreel.extract.outputs import OtherOutput, Result, Shelf, npy_header
+from twinreel.extract.whole import Notes, write_whole
 
 REQUEST = {"model": {"name": "m"}, "weights": "abc", "preprocessing": {}, "sampling": {"fps": 1.0},
            "output": {"dtype": "float16"}, "start": 0.0, "end": None}  # fmt: skip

@@ -16,7 +16,14 @@ DCT = register(
         source="twinreel: low-frequency DCT and gradient histograms, no weights",
         min_score=0.96,
         # Fitted by benchmarks/accuracy/fit.py on the scoreboard's train split.
-        extra={"calibration": {"weights": (0.0, 0.0, 6.348, 3.086, 0.076, 0.0), "bias": -8.358}},
+        extra={
+            "calibration": {
+                "weights": (0.0, 0.0, 6.348, 3.086, 0.076, 0.0),
+                "bias": -8.358,
+                "floor": 0.35,
+                "candidate": 0.5,
+            }
+        },
     )
 )
 
@@ -41,6 +48,8 @@ TWIN = register(
             "calibration": {
                 "weights": (0.0, 0.0, 4.452, 3.896, 0.0, 0.0, 0.0, 0.0, 2.054, 0.0),
                 "bias": -7.451,
+                "floor": 0.35,
+                "candidate": 0.5,
                 "parts": (256, 256),
             }
         },

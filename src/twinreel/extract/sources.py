@@ -6,7 +6,7 @@ import os
 
 from twinreel.errors import CannotRead
 from twinreel.exact import content_key
-from twinreel.whole import Meta
+from twinreel.extract.whole import Meta
 
 
 def stat_of(path: str) -> Meta | None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from twinreel import models
-from twinreel.clips import Sampling, Take
 from twinreel.errors import BadConfig
-from twinreel.extract_options import PRESETS, TYPES, ExtractOptions
-from twinreel.filters import View
+from twinreel.extract.clips import Sampling, Take
+from twinreel.extract.filters import View
+from twinreel.extract.options import PRESETS, TYPES, ExtractOptions
+from twinreel.extract.whole import Meta
 from twinreel.models import ModelSpec, weights
-from twinreel.whole import Meta
 
 
 @dataclass(frozen=True)

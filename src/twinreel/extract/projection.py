@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from twinreel.batches import Projection
-from twinreel.claims import Claims
-from twinreel.clips import ClipTask, Rows
 from twinreel.errors import BadConfig
-from twinreel.extract_options import ExtractOptions
-from twinreel.extract_plan import Entry, merged
-from twinreel.feed import Feed
-from twinreel.forward import Runner, digest
-from twinreel.manifest import Job
+from twinreel.extract.batches import Projection
+from twinreel.extract.claims import Claims
+from twinreel.extract.clips import ClipTask, Rows
+from twinreel.extract.feed import Feed
+from twinreel.extract.forward import Runner, digest
+from twinreel.extract.manifest import Job
+from twinreel.extract.options import ExtractOptions
+from twinreel.extract.plan import Entry, merged
+from twinreel.extract.whole import write_whole
 from twinreel.types import Floats
-from twinreel.whole import write_whole
 
 VIDEOS = 64  # that a projection is fitted on, drawn with a fixed seed
 ROWS = 20_000

@@ -21,9 +21,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from twinreel.shards import Shards
+from twinreel.extract.shards import Shards
+from twinreel.extract.whole import Meta, Notes, disk, write_json, write_whole
 from twinreel.types import Seconds
-from twinreel.whole import Meta, Notes, disk, write_json, write_whole
 
 FORMATS = {
     "npy": ".npy",

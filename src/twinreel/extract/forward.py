@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from twinreel import models
-from twinreel.batches import Pixels, Projection
-from twinreel.extract_options import ExtractOptions
-from twinreel.extract_plan import Entry
+from twinreel.extract.batches import Pixels, Projection
+from twinreel.extract.options import ExtractOptions
+from twinreel.extract.plan import Entry
 from twinreel.types import Floats
 
 CPU_PIXELS = 800_000  # of one piece, all frames together

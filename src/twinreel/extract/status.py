@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twinreel.errors import NothingFound
-from twinreel.outputs import HIDDEN
-from twinreel.whole import Meta, Notes, write_whole
+from twinreel.extract.outputs import HIDDEN
+from twinreel.extract.whole import Meta, Notes, write_whole
 
 FILE = "extract-status.csv"
 STATES = ("done", "partial", "failed", "missing")

@@ -19,12 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from twinreel.extract import extract
-from twinreel.extract_options import ExtractOptions
-from twinreel.extract_status import Summary
-from twinreel.forward import yield_cores
-from twinreel.manifest import Job
-from twinreel.whole import Meta
+from twinreel.extract.forward import yield_cores
+from twinreel.extract.journey import extract
+from twinreel.extract.manifest import Job
+from twinreel.extract.options import ExtractOptions
+from twinreel.extract.status import Summary
+from twinreel.extract.whole import Meta
 
 OnRecord = Callable[[Meta, Summary], None]
 

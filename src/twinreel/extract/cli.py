@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from twinreel.cli_options import add_options, given
-from twinreel.extract_options import ExtractOptions
+from twinreel.extract.options import ExtractOptions
 from twinreel.options import DiscoverOptions
 
 
@@ -44,7 +44,7 @@ def extract_command(
         return
     options = _options(ExtractOptions, flags)
     jobs, folder = _jobs(paths, table, out, options, _options(DiscoverOptions, flags))
-    from twinreel.devices import spread
+    from twinreel.extract.devices import spread
 
     with _shown(len(jobs), quiet or as_json) as on_record:
         summary = spread(jobs, options, folder, on_record, lambda w: click.echo(w, err=True))
@@ -69,8 +69,8 @@ def _options(record: type[Any], flags: dict[str, Any]) -> Any:
 def _jobs(
     paths: tuple[str, ...], table: str | None, out: str | None, options: Any, files: Any
 ) -> tuple[list[Any], Path]:
-    from twinreel import manifest
-    from twinreel.outputs import FORMATS
+    from twinreel.extract import manifest
+    from twinreel.extract.outputs import FORMATS
 
     if bool(table) == bool(paths):
         raise click.UsageError("give either folders and files, or --csv FILE")
@@ -121,7 +121,7 @@ def _shown(total: int, quiet: bool) -> Iterator[Any]:
 
 
 def _report(summary: Any) -> None:
-    from twinreel.extract_status import FILE, faults
+    from twinreel.extract.status import FILE, faults
 
     for line in faults(list(summary.records.values())):
         click.echo(_printable(line))
@@ -135,7 +135,7 @@ def _printable(text: str) -> str:
 
 
 def _status(folder: Path, as_json: bool) -> None:
-    from twinreel.extract_status import read_status, table
+    from twinreel.extract.status import read_status, table
 
     records = read_status(folder)
     if as_json:

@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from twinreel.errors import DecodeFailed
-from twinreel.extract_options import SAMPLERS, TAILS
-from twinreel.filters import Chain, Lens, View
+from twinreel.extract.filters import Chain, Lens, View
+from twinreel.extract.options import SAMPLERS, TAILS
 from twinreel.frames import Beat, Tally, all_frames
 from twinreel.probe import describe, opened, rational, video_stream
 from twinreel.types import Seconds, VideoInfo

@@ -22,21 +22,21 @@ import numpy as np
 import numpy.typing as npt
 
 from twinreel import __version__
-from twinreel.batches import Batcher
-from twinreel.claims import Claim, Claims
-from twinreel.clips import ClipTask, Ended, Rows, work
 from twinreel.errors import CannotRead, OutputError, VideoError
-from twinreel.extract_options import ExtractOptions
-from twinreel.extract_plan import Entry, merged, note, plan
-from twinreel.extract_status import Summary, write_status
-from twinreel.feed import Feed
-from twinreel.forward import Runner, yield_cores
-from twinreel.manifest import Job, run_folder
-from twinreel.outputs import FORMATS, HIDDEN, OtherOutput, Result, Shelf
-from twinreel.projection import settle
-from twinreel.sources import changed, source_of, stat_of
+from twinreel.extract.batches import Batcher
+from twinreel.extract.claims import Claim, Claims
+from twinreel.extract.clips import ClipTask, Ended, Rows, work
+from twinreel.extract.feed import Feed
+from twinreel.extract.forward import Runner, yield_cores
+from twinreel.extract.manifest import Job, run_folder
+from twinreel.extract.options import ExtractOptions
+from twinreel.extract.outputs import FORMATS, HIDDEN, OtherOutput, Result, Shelf
+from twinreel.extract.plan import Entry, merged, note, plan
+from twinreel.extract.projection import settle
+from twinreel.extract.sources import changed, source_of, stat_of
+from twinreel.extract.status import Summary, write_status
+from twinreel.extract.whole import Meta, Notes, disk
 from twinreel.types import Floats
-from twinreel.whole import Meta, Notes, disk
 
 WAITING_VIDEOS = 16  # decoded videos whose last rows wait for a full batch
 WAITING_BYTES = 256 << 20

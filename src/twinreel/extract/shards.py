@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from twinreel.errors import ExtraMissing, OutputError
+from twinreel.extract.whole import Meta, write_whole
 from twinreel.types import Seconds
-from twinreel.whole import Meta, write_whole
 
 SHARD_VIDEOS = 256
 SHARD_BYTES = 256 << 20

@@ -230,13 +230,23 @@ class Run(Inventory):
         """The match with its segments marked where one video mirrors the other."""
         if m.score < LEAST_TOLD:
             return m
-        a, b = (
-            [(t, from_jpeg(data)) for t, data in self.library.thumbs(key)] for key in (m.a, m.b)
-        )
+        a, b = (self.library.thumbs(key) for key in (m.a, m.b))
         if not a or not b:
             return m
+        # A few pictures say it; decoding all of both strips for every match would not be cheap.
+        inside = [p for p in a if any(s.a[0] <= p[0] <= s.a[1] for s in m.segments)] or a
+        few = inside[:: -(-len(inside) // TOLD_BY)]
         apart = 0.6 * max(_gap(a), _gap(b))
-        pictures = at_same_moments(a, b, m.segments, apart)
+        wanted = [
+            s.b[0] + (t - s.a[0]) * s.speed for t, _ in few for s in m.segments if s.a[0] <= t
+        ]
+        near = [p for p in b if any(abs(p[0] - t) <= apart for t in wanted)]
+        pictures = at_same_moments(
+            [(t, from_jpeg(data)) for t, data in few],
+            [(t, from_jpeg(data)) for t, data in near],
+            m.segments,
+            apart,
+        )
         if not is_mirrored(*pictures):
             return m
         return replace(m, segments=tuple(replace(s, mirrored=True) for s in m.segments))
@@ -310,10 +320,11 @@ class Run(Inventory):
         )
 
 
+TOLD_BY = 4  # moments that tell which way round a match is
 LEAST_TOLD = 0.3  # below this score nobody asks which way round a match is
 
 
-def _gap(strip: list[tuple[float, Any]]) -> float:
+def _gap(strip: Sequence[tuple[float, Any]]) -> float:
     """Seconds between the pictures of a strip."""
     return (strip[-1][0] - strip[0][0]) / max(1, len(strip) - 1)
 

@@ -33,19 +33,23 @@ _BITS = 10
 
 
 def frames(path: Path, every_s: float) -> list[np.ndarray]:
-    """uint8 (SIZE, SIZE, 3) key frames of a video, at least so many seconds apart."""
-    out: list[np.ndarray] = []
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.skip_frame = "NONKEY"
-        due = None
-        for frame in container.decode(stream):
-            if frame.time is None:
-                continue
-            if due is None or frame.time >= due:
-                due = frame.time + every_s
-                image = frame.to_image().resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-                out.append(np.asarray(image.convert("RGB")))
+    """uint8 (SIZE, SIZE, 3) key frames of a video, at least so many seconds apart.
+
+    Where the decoder gives no key frame (a stream cut at its head), any frames.
+    """
+    for which in ("NONKEY", "DEFAULT"):
+        out: list[np.ndarray] = []
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.skip_frame = which
+            due = 0.0
+            for frame in container.decode(stream):
+                if frame.time is None or frame.time >= due:
+                    due = (frame.time or 0.0) + every_s
+                    image = frame.to_image().resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+                    out.append(np.asarray(image.convert("RGB")))
+        if out:
+            break
     return out
 
 
@@ -88,6 +92,8 @@ def main() -> None:
         except (av.FFmpegError, IndexError) as error:
             unread.append(f"{path.name}: {error}")
             continue
+        if not found:
+            unread.append(f"{path.name}: no frame")
         names += [f"{path.name} key frame {i}" for i in range(len(found))]
         pictures += found
     if not pictures:

@@ -47,13 +47,7 @@ class Grouping:
             for m in self.matches.values()
             if m.score >= self.min_score and m.relation in relations
         ]
-        found = clusters(
-            list(paths),
-            edges,
-            1 - self.min_score,
-            self.options.compare.min_samples,
-            {key: len(p) for key, p in paths.items()},
-        )
+        found = self._clusters(edges)
         clustered = {key for members in found for key in members}
         found += [[key] for key, p in paths.items() if len(p) > 1 and key not in clustered]
 
@@ -85,6 +79,18 @@ class Grouping:
                     if name != group.keep and (m := self.match(name, group.keep)) is not None:
                         used.append(m)
         return groups, used
+
+    def _clusters(self, edges: Sequence[Match]) -> list[list[str]]:
+        """DBSCAN's clusters of keys; the same graph is not clustered twice."""
+        copies = {key: len(p) for key, p in self.paths.items()}
+        min_samples = self.options.compare.min_samples
+        plain = sorted((m.a, m.b, m.score) for m in edges)
+        name = fingerprint(plain, self.min_score, min_samples, sorted(copies.items()))
+        found: list[list[str]] | None = self.library.recall("clusters", name)
+        if found is None:
+            found = clusters(list(copies), edges, 1 - self.min_score, min_samples, copies)
+            self.library.remember("clusters", name, found)
+        return found
 
     def match(self, a: str, b: str) -> Match | None:
         """The match between two paths, read as 'a RELATION b'; None where there is none."""

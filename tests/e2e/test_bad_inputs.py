@@ -315,7 +315,7 @@ def shown(says: str) -> str:
     if not says:
         return ""
     text = re.sub(r"\((\\d\+ of [^)]*?)\)\?", "", says)
-    text = text.replace(r"\d+ of \d+", "12 of 250").replace(r"\d\.\d", "5.0")
+    text = text.replace(r"\d+ of \d+", "N of M").replace(r"\d\.\d", "5.0")
     return f"`{text.replace(chr(92), '')}`"
 
 

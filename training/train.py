@@ -24,11 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.augment import WEAK, Edits, Strength
+from training.augment import Edits
 from training.data import Pool, load_pool
 from training.evaluate import Trial, evaluate
 from training.loss import Memory, copy_loss
 from training.sprites import draw_sprites
+from training.strength import WEAK, Strength
 from twinreel.models.twin import TwinNet, normalise
 
 Config = dict[str, Any]

@@ -225,7 +225,7 @@ def evaluate_ours(truth: Truth, outcome: Outcome) -> dict[str, Any]:
     out["min_score"] = default.min_score
     out["model"] = default.model
     minutes = sum(f.duration_s for f in truth.files) / 60
-    out["cost"] = {"cpu_s_per_min": outcome.cpu_s / minutes,
+    out["cost"] = {} if np.isnan(outcome.cpu_s) else {"cpu_s_per_min": outcome.cpu_s / minutes,
                    "bytes_per_min": outcome.library_bytes / minutes, "wall_s": outcome.wall_s}
     return out
 

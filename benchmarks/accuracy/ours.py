@@ -117,26 +117,29 @@ def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
     Args:
         command: How to call twinreel, as in a shell.
         extra: More arguments (a model, random weights).
-        reuse: Keep the library of an earlier run, and its cost with it.
+        reuse: Keep the library of an earlier run, and its cost with it (nan where none is known,
+            as for a library that another model's run filled).
 
     Raises:
         RuntimeError: twinreel ended with something else than 0 or 1; its words are in it.
     """
     out.mkdir(parents=True, exist_ok=True)
     library, cost = out / "library.db", out / "cost.json"
-    if not (reuse and library.is_file() and cost.is_file()):
+    cold = not (reuse and library.is_file())
+    if cold:
         for path in out.iterdir():
             path.unlink()
     base = [*shlex.split(command), "dups", str(videos), "--library", str(library), *extra]
     before, started = _children_cpu(), time.monotonic()
     default = _report(base, out / "default.json", ())
-    if not cost.is_file():
+    if cold:
         size = sum(p.stat().st_size for p in out.glob("library.db*"))
         cost.write_text(json.dumps({"cpu_s": _children_cpu() - before,
                                     "wall_s": time.monotonic() - started, "bytes": size}))
     everything = _report(base, out / "all.json", ("--all-matches", "--length-tolerance", "any"))
     clips = _report(base, out / "clips.json", ("--clips",))
-    paid = json.loads(cost.read_text())
+    unknown = {"cpu_s": float("nan"), "wall_s": float("nan"), "bytes": 0}
+    paid = json.loads(cost.read_text()) if cost.is_file() else unknown
     version = subprocess.run([*shlex.split(command), "--version"], capture_output=True, text=True,
                              check=False).stdout.strip()
     return Outcome(default, everything, clips, paid["cpu_s"], paid["wall_s"], paid["bytes"],

@@ -256,6 +256,7 @@ def _run(work: Path, split: str, rivals: Sequence[Rival]) -> None:
     folder = work / "rivals" / split
     folder.mkdir(parents=True, exist_ok=True)
     caches = {r.name: _Cache(folder / f"{r.name}.pickle") for r in rivals}
+    fresh: set[str] = set()
     keys = [f"{f.name}:{(work / 'set' / split / f.name).stat().st_size}" for f in files]
     for n, (file, key) in enumerate(zip(files, keys, strict=True)):
         path = str(work / "set" / split / file.name)
@@ -274,6 +275,7 @@ def _run(work: Path, split: str, rivals: Sequence[Rival]) -> None:
                     before = _cpu()
                 made = rival.hash(decoded if rival.shared_decode else path)
                 spent = _cpu() - before + decode_s * rival.shared_decode
+                fresh.add(rival.name)
                 rows[key] = {"hash": made, "cpu_s": spent, "bytes": _size(made), "error": ""}
             except Exception as error:  # a rival that cannot read a file misses its pairs; counted
                 rows[key] = {"hash": None, "cpu_s": _cpu() - before, "bytes": 0,
@@ -284,6 +286,9 @@ def _run(work: Path, split: str, rivals: Sequence[Rival]) -> None:
             print(f"{split}: {n + 1} of {len(files)} files hashed", flush=True)
     minutes = sum(f.duration_s for f in files) / 60
     for rival in rivals:
+        known = folder / f"{rival.name}.json"
+        if rival.name not in fresh and known.is_file() and _same_set(known, files, rival):
+            continue
         made_rows = [caches[rival.name].rows[k] for k in keys]
         good = [i for i, r in enumerate(made_rows) if not r["error"]]
         scores = np.full((len(files), len(files)), NEVER, np.float32)
@@ -301,6 +306,13 @@ def _run(work: Path, split: str, rivals: Sequence[Rival]) -> None:
                            if r["error"]]}
         (folder / f"{rival.name}.json").write_text(json.dumps(note, indent=1))
         print(f"{split}: {rival.name} scored, {len(files) - len(good)} files failed", flush=True)
+
+
+def _same_set(path: Path, files: Sequence[truth.FileTruth], rival: Rival) -> bool:
+    """Whether the scores beside ``path`` were made for these files by this rule."""
+    note = json.loads(path.read_text())
+    return bool(note["names"] == [f.name for f in files] and note["rule"] == rival.rule
+                and note["threshold"] == rival.threshold)
 
 
 def _size(made: Any) -> int:

@@ -28,7 +28,6 @@ from twinreel.probe import describe, opened, video_stream
 from twinreel.sample import plan
 from twinreel.types import FrameBatch, Pixels, Seconds, VideoInfo
 
-_frames = all_frames
 CHUNK = 64  # moments sent at a time; borders are found on the first chunk
 
 

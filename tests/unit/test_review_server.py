@@ -6,7 +6,9 @@ import asyncio
 import dataclasses
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +219,22 @@ def test_a_worker_ends_when_nobody_listens_any_more(served: Any, tmp_path: Path)
     assert desk.streams == 0
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
+
+
+def test_decoding_processes_end_with_the_server() -> None:
+    code = """if __name__ == "__main__":
+        import os
+        from twinreel.review.playback import Frames
+        print(Frames()._ready().submit(os.getpid).result(60), flush=True)
+        os._exit(9)"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            os.kill(int(done.stdout), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {done.stdout} is still there")

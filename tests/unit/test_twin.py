@@ -137,7 +137,7 @@ def test_released_weights_agree_in_bf16(shipped: TwinNet) -> None:
     x = normalise(pictures(8, seed=5))
     full = shipped(x)
     low = TwinNet.fused(shipped.state_dict()).bfloat16()(x.bfloat16())
-    assert torch.nn.functional.cosine_similarity(full, low).min() > 0.998
+    assert torch.nn.functional.cosine_similarity(full, low).min() > 0.999
 
 
 @released
@@ -192,8 +192,9 @@ def test_look_alikes_share_a_scene() -> None:
 
 
 def test_same_seed_same_views_and_shapes() -> None:
-    from training.augment import WEAK, Edits, Strength
+    from training.augment import Edits
     from training.sprites import draw_sprites
+    from training.strength import WEAK, Strength
 
     pool, sprites = pictures(6, 64), torch.from_numpy(draw_sprites(4, seed=0))
     rows = torch.arange(6).repeat(20)
@@ -222,7 +223,7 @@ def test_quarter_turn_is_exact() -> None:
 
 
 def test_jpeg_loses_more_at_low_quality() -> None:
-    from training.augment import jpeg
+    from training.degrade import jpeg
 
     x = pictures(4, 64).float() / 255
     low = (jpeg(x, torch.full((4,), 5.0)) - x).abs().mean()

@@ -4,6 +4,7 @@
 class Player {
   constructor(number) {
     this.number = number;
+    this.closed = false;
     this.offset = 0;    // second of the video at which the element's time is 0
     this.mode = "";
     this.el = make("video", { preload: "auto", playsinline: true });
@@ -14,6 +15,7 @@ class Player {
 
   async open(at) {
     const way = await ask(`video/${this.number}/how`);
+    if (this.closed) return;
     this.mode = way.mode;
     if (way.mode === "none") throw new Error(way.why);
     this.words.textContent = way.why;
@@ -21,6 +23,7 @@ class Player {
   }
 
   async load(second) {
+    if (this.closed) return;
     const at = Math.max(0, second);  // a copied stream begins a little before 0
     this.wanted = at;
     if (this.mode === "direct") {
@@ -28,6 +31,7 @@ class Player {
       this.el.src = `video/${this.number}/file`;
     } else {
       const { start } = await ask(`video/${this.number}/start?mode=${this.mode}&at=${at}`);
+      if (this.closed) return;
       this.offset = start;
       this.el.src = `video/${this.number}/stream?mode=${this.mode}&from=${at}`;
     }
@@ -72,6 +76,7 @@ class Player {
   }
 
   close() {
+    this.closed = true;
     this.mode = "";
     this.el.pause();
     this.el.removeAttribute("src");

@@ -4,7 +4,7 @@ Goes in: rows of the pool. Comes out: float (n, 3, size, size) in 0..1 and, for 
 of the other picture that is visible in it (-1 for none), so that the loss does not call the two
 different.
 
-    edits = Edits(pool, sprites, strength="strong", **config)
+    edits = Edits(pool, sprites, Strength())
     views, other = edits(rows, size=112, rng=torch.Generator().manual_seed(1))
 
 Order: geometry, placement over a background, overlays, colour, blur, codec. All lengths are in

@@ -5,8 +5,8 @@ Which pairs count for what:
 - ``whole``: a source's original and a copy of all of it. ``partial``: an original and a file that
   has a part of it, or more than it. Copies of one source among themselves (two edits at once) are
   counted only in ``ap_any_two`` and in the groups.
-- Negatives are pairs that share nothing, and pairs that share an intro and outro only (which may
-  be matched as segments, so they are left out where partial copies count).
+- Negatives are pairs that share nothing. Pairs that share an intro and outro only are errors where
+  they are merged; a match of the intro as a segment is right, so rankings leave them out.
 """
 
 from __future__ import annotations
@@ -151,8 +151,8 @@ def evaluate_scores(truth: Truth, scores: npt.NDArray[np.float64],
 
     whole, partial = t.whole & gated, t.partial & gated
     out: dict[str, Any] = {
-        "recall_p1_whole": ranked(at_one, whole, t.negative),
-        "ap_whole": ranked(metrics.average_precision, whole, t.negative),
+        "recall_p1_whole": ranked(at_one, whole, none),
+        "ap_whole": ranked(metrics.average_precision, whole, none),
         "ap_all": ranked(metrics.average_precision, whole | partial, none),
         "ap_any_two": metrics.average_precision(
             scores[both | none], both[both | none]),
@@ -171,7 +171,7 @@ def evaluate_scores(truth: Truth, scores: npt.NDArray[np.float64],
         edit: recall((t.edit == k) & (t.whole | t.partial)) for k, edit in enumerate(t.edits)
         if ((t.edit == k) & (t.whole | t.partial)).any()
     }
-    worst = np.argsort(-np.where(t.negative, scores, -np.inf))[:5]
+    worst = np.argsort(-np.where(none, scores, -np.inf))[:5]
     out["hardest_negatives"] = [
         (describe(t.files[t.i[k]]), describe(t.files[t.j[k]]), round(float(scores[k]), 4))
         for k in worst]

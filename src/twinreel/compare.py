@@ -31,6 +31,7 @@ VERSION = 7  # part of every context: pairs scored by other rules are never mixe
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
 QUERY_ROWS = 1024  # moments of one video that are asked for in a library-wide search
+NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
 PARALLEL_FROM = 2000  # fewer pairs are not worth starting processes for
 PAIR_CELLS = 4_000_000  # similarities of one pair; longer pairs are aligned on a coarser grid
 
@@ -388,8 +389,8 @@ def _hear(va: Floats, vb: Floats) -> Witness:
     length = max(float((va * va).sum(axis=1).mean()), 1e-12)
     da, db = va - va.mean(axis=0), vb - vb.mean(axis=0)
     power = math.sqrt(float((da * da).sum()) * float((db * db).sum()))
-    # Change below 2 % of a vector's length per moment is noise of coding.
-    change = min(1.0, power / (0.02 * len(va) * length))
+    # Change below this share of a vector per moment is noise of coding.
+    change = min(1.0, power / (NOISE * len(va) * length))
     correlation = max(-1.0, min(1.0, float((da * db).sum()) / power)) if power > 0 else 0.0
     gram = da @ da.T
     independent = float(np.trace(gram)) ** 2 / max(float((gram * gram).sum()), 1e-12)

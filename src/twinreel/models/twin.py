@@ -84,7 +84,7 @@ class Block(nn.Module):
     """relu(bn(conv3x3(x)) + x); one 3x3 convolution with bias once fused.
 
     The skip is taken only where the shape allows it. RepVGG adds a 1x1 branch and normalises the
-    skip; both are left out, they cost a third of the training rate (measured) on CPUs.
+    skip; both are left out, they cost a fifth of the training rate on a CPU (measured).
     """
 
     def __init__(self, width_in: int, width_out: int, stride: int, *, fused: bool = False) -> None:

@@ -100,10 +100,32 @@ def read(report: Mapping[str, Any]) -> Answer:
         Grouped(tuple(_name(p) for p in g["members"]), _name(g["keep"]), bool(g.get("look")),
                 {_name(p): tuple(v) for p, v in g.get("losses", {}).items()})
         for g in report["groups"])
+    _spread(matches, groups, report.get("videos", ()))
     failures = tuple((_name(f["path"]), f"{f['stage']}: {f['error']}") for f in report["failures"])
     model = report.get("model", {})
     return Answer(matches, groups, failures, float(least),
                   model.get("name", "") if isinstance(model, Mapping) else str(model))
+
+
+def _spread(matches: dict[tuple[str, str], Found], groups: Sequence[Grouped],
+            videos: Sequence[Mapping[str, Any]]) -> None:
+    """What is said of one of several byte-identical files (same content key) holds for all; they
+    are found as copies of one another where a group shows them together."""
+    twins: dict[str, list[str]] = {}
+    for video in videos:
+        if video.get("key"):
+            twins.setdefault(video["key"], []).append(_name(video["path"]))
+    of = {name: names for names in twins.values() if len(names) > 1 for name in names}
+    for (a, b), found in list(matches.items()):
+        for x in of.get(a, [a]):
+            for y in of.get(b, [b]):
+                if x != y and (y, x) not in matches:
+                    matches.setdefault((x, y), found)
+    for group in groups:
+        for x in group.members:
+            for y in of.get(x, ()):
+                if x < y and y in group.members and (y, x) not in matches:
+                    matches.setdefault((x, y), Found(1.0, "exact"))
 
 
 def _name(path: str) -> str:

@@ -70,7 +70,8 @@ def _pairs(methods: Sequence[Mapping[str, Any]]) -> str:
              _pct(m["ap_whole"], True), _pct(m["ap_all"], True)] for m in methods]
     return ("## Pairs\n\nPer cent. *Recall* and *false* are at each tool's default; *recall at "
             "precision 1* takes the threshold just above the hardest pair with nothing in common; "
-            "*AP* is micro average precision over whole copies, and over whole and partial ones.\n\n"
+            "*AP* is micro average precision over whole copies, and over whole and partial ones."
+            "\n\n"
             + _table(["", "", "recall", "false merges", "false matches", "recall at precision 1",
                       "AP whole", "AP whole and partial"], rows))
 

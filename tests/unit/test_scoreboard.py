@@ -274,6 +274,18 @@ def test_a_report_is_read_from_either_side() -> None:
     assert seen.segments[0].a == (4.2, 10) and seen.segments[0].b == (0.2, 6)
 
 
+def test_byte_identical_files_share_what_is_said_of_one() -> None:
+    videos = [{"path": "/x/a.mp4", "key": "k"}, {"path": "/x/e.mp4", "key": "k"},
+              {"path": "/x/b.mp4", "key": "other"}]
+    group = {"members": ["/x/a.mp4", "/x/e.mp4"], "keep": "/x/a.mp4"}
+    answer = ours.read(_report(videos=videos, groups=[group]))
+    copy, same = answer.match("e.mp4", "b.mp4"), answer.match("e.mp4", "a.mp4")
+    assert copy is not None and copy.score == 0.9 and copy.segments[0].mirrored
+    assert same is not None and same.relation == "exact"
+    # Not shown together in a group: nobody was told.
+    assert ours.read(_report(videos=videos)).match("e.mp4", "a.mp4") is None
+
+
 def test_a_report_without_a_threshold_is_refused() -> None:
     with pytest.raises(ValueError, match="min_score"):
         ours.read(_report(options={}))

@@ -124,19 +124,37 @@ class _Link(Action):
         """What stands at the path may be the last name of the kept content: then it stays."""
         if here.kind == "link":
             return
-        keeper = rec["keeper"]
-        if not is_it(rec["keep"], keeper, disk) or rec["keep"] == rec["path"]:
+        if rec["keep"] == rec["path"] or not self._holds_the_same(rec, rec["path"], disk):
             raise ActionRefused(
                 f"{rec['path']}: the kept file {rec['keep']} is gone or changed, this may be the "
                 "last of its content; it stays"
             )
 
+    def _holds_the_same(self, rec: Record, path: str, disk: Disk) -> bool:
+        """Whether the kept file is there and has the very bytes of `path`.
+
+        A content key reads pieces of a file only: it may name a file, never clear one for removal.
+        """
+        kept, here = disk.look(rec["keep"]), disk.look(path)
+        if kept is None or here is None or not is_it(rec["keep"], rec["keeper"], disk):
+            return False
+        return kept.same_file(here) or disk.same_bytes(rec["keep"], path)
+
     def _drop(self, rec: Record, disk: Disk) -> None:
         """Remove the temporary name, if it is there and not the last of the kept content."""
         look = disk.look(rec["tmp"])
         if look is not None:
-            if look.kind != "link" and not is_it(rec["keep"], rec["keeper"], disk):
-                raise ActionRefused(f"{rec['tmp']}: may be the last of {rec['keep']}; it stays")
+            if look.kind != "link":
+                # A second name of the kept file needs the very bytes elsewhere; a copy of our own
+                # making may be half written.
+                named = look.inode == rec["keeper"]["inode"]
+                stands = (
+                    self._holds_the_same(rec, rec["tmp"], disk)
+                    if named
+                    else is_it(rec["keep"], rec["keeper"], disk)
+                )
+                if not stands:
+                    raise ActionRefused(f"{rec['tmp']}: may be the last of {rec['keep']}; it stays")
             disk.unlink(rec["tmp"])
 
 

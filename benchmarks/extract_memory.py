@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from twinreel import extract as journey  # noqa: E402
+from twinreel.extract import journey  # noqa: E402
 from twinreel.extract.clips import ClipTask  # noqa: E402
 from twinreel.extract.manifest import from_files  # noqa: E402
 from twinreel.extract.options import ExtractOptions  # noqa: E402

@@ -40,7 +40,7 @@ yield_cores()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from twinreel import extract as journey  # noqa: E402
+from twinreel.extract import journey  # noqa: E402
 from twinreel.extract.clips import ClipTask, Rows, unroll  # noqa: E402
 from twinreel.extract.forward import Runner  # noqa: E402
 from twinreel.extract.journey import extract  # noqa: E402

@@ -60,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     rivals = () if chosen == "none" else tuple(chosen.split(","))
     started = time.monotonic()
     work = args.work or build.DEFAULT_WORK / ("quick" if args.quick else "full")
-    build.build(args.corpus, work, depth=args.depth or (build.QUICK if args.quick else 8))
+    full = build.PER_EDIT["test"]
+    depth = args.depth or (build.QUICK if args.quick else full)
+    build.build(args.corpus, work, depth=depth)
     methods: list[dict[str, Any]] = []
     notes: list[str] = []
     test = Truth(truth.load(work / "truth_test.json"))
@@ -73,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{title}: done after {time.monotonic() - started:.0f} s", flush=True)
     if rivals:
         methods += _rivals(args, work, test, rivals)
+    if depth < full:
+        notes.append(f"A part of the set: each edit meets {depth} test sources instead of {full}.")
     left = sorted(set(ALL) - set(rivals))
     if left:
         notes.append(f"Left out of this run: {', '.join(left)}.")

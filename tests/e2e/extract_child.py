@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twinreel import extract as journey
+from twinreel.extract import journey
 from twinreel.extract.forward import Runner
 from twinreel.extract.manifest import from_files
 from twinreel.extract.options import ExtractOptions

@@ -16,10 +16,9 @@ from click.testing import CliRunner
 
 from tests import videos
 from tests.e2e import unruly
-from twinreel import extract as journey
 from twinreel import models
 from twinreel.errors import BadConfig, WeightsMissing
-from twinreel.extract import whole
+from twinreel.extract import journey, whole
 from twinreel.extract.cli import extract_command, models_command
 from twinreel.extract.devices import spread
 from twinreel.extract.journey import extract

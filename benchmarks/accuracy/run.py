@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         f"({','.join(ALL)}), with --quick {','.join(FAST)}")
     parser.add_argument("--no-twinreel", action="store_true", help="the rivals alone")
     parser.add_argument("--train", action="store_true", help="also judge twinreel on train")
+    parser.add_argument("--note", action="append", default=[], help="a line for the page's end")
     parser.add_argument("--keep-libraries", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     depth = args.depth or (build.QUICK if args.quick else full)
     build.build(args.corpus, work, depth=depth)
     methods: list[dict[str, Any]] = []
-    notes: list[str] = []
+    notes: list[str] = list(args.note)
     test = Truth(truth.load(work / "truth_test.json"))
     version = ""
     for entry in () if args.no_twinreel else args.entry or ENTRIES:

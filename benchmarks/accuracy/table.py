@@ -59,8 +59,8 @@ def _head(r: Mapping[str, Any]) -> str:
         f"({c['minutes']:.0f} minutes) from {c['originals']} originals; {c['whole']} "
         f"original-copy pairs, {c['partial']} original-part pairs, {c['negatives']} pairs with "
         f"nothing in common, {c['hard_negatives']} of them hard (one person, room, camera, "
-        "template, intro, or blank). Thresholds were fitted on the train split or are the tool's "
-        "own. In brackets: 95 % bootstrap over source groups."
+        "template, intro, or blank). Rivals stand at their own thresholds (the colour histogram's "
+        "fitted on train), twinreel at its default. In brackets: 95 % bootstrap over source groups."
     )
 
 

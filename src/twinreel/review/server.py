@@ -36,6 +36,7 @@ from starlette.routing import Route
 from twinreel.actions import ActOptions, Disk, Outcome, Plan, apply, history, plan, settle, survey
 from twinreel.actions import journal as journals
 from twinreel.actions import undo as take_back
+from twinreel.actions.cli import alone
 from twinreel.errors import BadReport, InputError, TwinreelError, VideoError
 from twinreel.report import Report
 from twinreel.review.choices import Choice, decided, read_choices, told_apart
@@ -141,14 +142,15 @@ class Desk:
             def count(*_: Any) -> None:
                 self.progress = (self.progress[0] + 1, self.progress[1])
 
-            outcome = apply(planned, progress=count)
+            with alone():
+                outcome = apply(planned, progress=count)
         return {**_told(outcome), "settled": settled, "gone": self.gone(), **self.past()}
 
     def undo(self, journal: str) -> dict[str, Any]:
         """Take back one of this report's runs."""
         if journal not in [e["path"] for e in self.past()["past"]]:
             raise InputError(f"{journal}: not a journal of this report; see `twinreel undo --list`")
-        with self._alone():
+        with self._alone(), alone():
             outcome = take_back(journal)
         return {**_told(outcome), "gone": self.gone(), **self.past()}
 

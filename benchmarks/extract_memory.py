@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from twinreel.extract.forward import yield_cores
+from twinreel.workers import yield_cores
 
 yield_cores()
 

@@ -33,7 +33,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from twinreel.extract.forward import yield_cores
+from twinreel.workers import yield_cores
 
 yield_cores()
 

@@ -21,11 +21,11 @@ from twinreel.discover import readers
 from twinreel.embed import Batcher, features
 from twinreel.errors import VideoError
 from twinreel.options import DupsOptions
-from twinreel.picture import from_jpeg
+from twinreel.picture import from_jpeg, is_blank
 from twinreel.progress import Progress
 from twinreel.store import Facts, Library
 from twinreel.types import Features, FrameBatch, VideoFile
-from twinreel.workers import WorkerPool
+from twinreel.workers import WorkerPool, yield_cores
 
 Thumbs = tuple[tuple[float, bytes], ...]
 Result = tuple[Facts, Features, Thumbs]
@@ -58,7 +58,8 @@ def look_all(files: list[VideoFile], run: Wanted) -> Iterator[Result | VideoErro
     """
     facts = run.library.facts({f.key or "" for f in files})
     kept = [f for f in files if f.key in facts and _has_pictures(f, facts[f.key], run)]
-    rest = _by_turns([f for f in files if f not in kept] if kept else files)
+    embedded = {f.key for f in kept}
+    rest = _by_turns([f for f in files if f.key not in embedded])
     # The total a video may take grows with its length; unknown lengths get what size suggests.
     limit = {f.path: 600 + f.size / 200_000 for f in rest}
     decode = run.options.decode
@@ -78,7 +79,7 @@ def look_all(files: list[VideoFile], run: Wanted) -> Iterator[Result | VideoErro
             pictures = run.library.thumbs(file.key or "", run.sampling)
             pixels = np.stack([from_jpeg(data) for _, data in pictures])
             known = facts[file.key or ""]
-            blank = np.array([p.std() < 1 for p in pixels]) | _blank(pixels)
+            blank = np.array([is_blank(p) for p in pixels])
             batch = FrameBatch(pixels, np.array([t for t, _ in pictures]))
             done = chain(
                 batcher.add(file.path, batch, blank), batcher.close(file.path, (file, known, ()))
@@ -142,10 +143,8 @@ class _Lazy:
 
 
 def _leave_cores_to_decoding() -> None:
-    """Half of the cores for the network, and no busy waiting: torch's threads would starve the
-    decoders, and on a shared machine collapse."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    """Half of the cores for the network, and no busy waiting."""
+    yield_cores()
     import torch
 
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
@@ -168,12 +167,6 @@ def _has_pictures(file: VideoFile, facts: Facts, run: Wanted) -> bool:
     """Whether every moment of this sampling is kept as a picture of the network's size."""
     pictures = run.library.thumbs(file.key or "", run.sampling)
     return len(pictures) == facts.got > 0
-
-
-def _blank(pixels: Any) -> Any:
-    from twinreel.picture import is_blank
-
-    return np.array([is_blank(p) for p in pixels])
 
 
 def _changed(file: VideoFile) -> str:

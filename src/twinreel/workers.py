@@ -45,6 +45,16 @@ class Event:
     value: Any = None
 
 
+def yield_cores() -> None:
+    """Let torch's idle threads sleep: they spin else, on cores that the decoders need.
+
+    To be called before torch is loaded, which reads this once.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+
+
 def task_path(task: Any) -> str:
     """The path a task is about, for messages."""
     return str(getattr(task, "path", task))

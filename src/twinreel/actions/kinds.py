@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import errno
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -37,25 +38,26 @@ class Run:
     tag: str
 
 
-class Action:
+class Action(ABC):
     """Base of all actions. `held`: key of the record that says where the file is meanwhile."""
 
     name: ClassVar[str] = ""
     held: ClassVar[str] = "dest"
 
+    @abstractmethod
     def prepare(self, step: Step, n: int, look: Look, keeper: Look | None, run: Run) -> Record:
         """Choose names. Raises ActionRefused when it cannot be done here; changes nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def perform(self, rec: Record, disk: Disk) -> None:
-        raise NotImplementedError
+        """Do it, call by call; each state in between is one that `revert` takes back."""
 
-    def finish(self, rec: Record, disk: Disk) -> None:
+    def finish(self, rec: Record, disk: Disk) -> None:  # noqa: B027 (most actions hold nothing back)
         """Give up what `perform` held back."""
 
+    @abstractmethod
     def revert(self, rec: Record, disk: Disk) -> None:
         """Bring the file back to its place. Raises ActionRefused when that is not possible."""
-        raise NotImplementedError
 
     def complete(self, rec: Record, disk: Disk) -> bool:
         """Whether a step that a kill left without its end was done down to the last call."""

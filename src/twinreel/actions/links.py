@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from abc import abstractmethod
 
 from twinreel.actions import places
 from twinreel.actions.disk import Disk, Look
@@ -52,13 +53,13 @@ class _Link(Action):
             rec["made"] = places.missing_folders(os.path.dirname(rec["hold"]), run.disk)
         return rec
 
+    @abstractmethod
     def make(self, rec: Record, disk: Disk) -> None:
         """Create the link under its temporary name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
         """Whether what stands at the path is the link that was made."""
-        raise NotImplementedError
 
     def perform(self, rec: Record, disk: Disk) -> None:
         places.make_folders(rec["made"], disk)

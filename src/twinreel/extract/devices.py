@@ -19,12 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from twinreel.extract.forward import yield_cores
 from twinreel.extract.journey import extract
 from twinreel.extract.manifest import Job
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.status import Summary
 from twinreel.extract.whole import Meta
+from twinreel.workers import yield_cores
 
 OnRecord = Callable[[Meta, Summary], None]
 

@@ -27,15 +27,6 @@ CPU_PIXELS = 800_000  # of one piece, all frames together
 L2_LEAST = 1e-12  # a row of zeros stays one
 
 
-def yield_cores() -> None:
-    """Let torch's idle threads sleep: they spin else, on cores that the decoders need.
-
-    To be called before torch is loaded, which reads this once.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
-
-
 class Runner:
     """Runs entry i of a run: `run(i)` on pixels, then `finish(i)` on its vectors."""
 

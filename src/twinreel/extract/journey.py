@@ -27,7 +27,7 @@ from twinreel.extract.batches import Batcher
 from twinreel.extract.claims import Claim, Claims
 from twinreel.extract.clips import ClipTask, Ended, Rows, work
 from twinreel.extract.feed import Feed
-from twinreel.extract.forward import Runner, yield_cores
+from twinreel.extract.forward import Runner
 from twinreel.extract.manifest import Job, run_folder
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.outputs import FORMATS, HIDDEN, OtherOutput, Result, Shelf
@@ -37,6 +37,7 @@ from twinreel.extract.sources import changed, source_of, stat_of
 from twinreel.extract.status import Summary, write_status
 from twinreel.extract.whole import Meta, Notes, disk
 from twinreel.types import Floats
+from twinreel.workers import yield_cores
 
 WAITING_VIDEOS = 16  # decoded videos whose last rows wait for a full batch
 WAITING_BYTES = 256 << 20

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DIR ?=
 
-.PHONY: run test lint types demo train-smoke bench-accuracy clean
+.PHONY: run test lint types docs generated demo train-smoke bench-accuracy clean
 
 run: $(VENV)/ready
 ifeq ($(DIR),)
@@ -24,6 +24,15 @@ lint: $(VENV)/ready-dev
 types: $(VENV)/ready-dev
 	$(BIN)/mypy
 
+# The site, into site/; warnings are errors. The notebooks run on the way.
+docs: $(VENV)/ready-docs
+	PYTHONPATH=. $(BIN)/mkdocs build --strict
+
+# What is written out of the code and the packages.
+generated: $(VENV)/ready-dev
+	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.licences
+
 train-smoke: $(VENV)/ready
 	$(BIN)/python -m training.smoke
 
@@ -42,5 +51,9 @@ $(VENV)/ready-dev: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(VENV)/ready-docs: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo build dist site

@@ -1,22 +1,25 @@
 """How close `extract` comes to the bare work that it cannot avoid.
 
-    python benchmarks/extract_speed.py VIDEO [--types 2d,3d] [--precisions fp32,bf16]
-        [--device cpu] [--threads 0] [--repeat 3] [--seconds 0] [--json FILE]
+    python -m benchmarks.extract_speed VIDEO [--quick] [--types 2d,3d] [--precisions fp32,bf16]
+        [--device cpu] [--threads 0] [--repeat 5] [--minutes 11] [--kit DIR] [--json FILE]
 
-For each type and precision, with seeded random weights (speed does not depend on their values):
+For each type and precision:
 
-    start-up       from the call until the network is loaded and the decoders are ready
+    start-up       from the call until the shortest run has ended: one frame of the video
     decode         the same frames decoded and cut by the same code, in one process, nothing else
     forward        the network on the same tensors, already decoded, in the same batches
-    end to end     `extract` on the video, without start-up
-    ratio          end to end / max(decode, forward); 1.0 is perfect overlap
-
+    end to end     `extract` on the video, without start-up: network loaded, decoders ready
+    ratio          end to end / max(decode, forward); at most 1.15 is wanted
+    floor          (core seconds of decode and forward) / cores / max(decode, forward): what the
+                   ratio would be if no core ever rested; it cannot be lower on a CPU
     cpu            core seconds end to end / core seconds of decode and forward: what the queue,
                    the pipes and the files cost; other work on the machine does not change it
 
-Each figure is the best of `--repeat` runs: other work on the machine only ever adds time.
-bf16 rows are compared with fp32 rows by their lowest cosine. With `--device cuda` decoding on the
-GPU (NVDEC through PyAV) is measured beside the CPU's.
+The three are run in turns, each round in the other direction, so that a machine that grows slower
+or faster favours none. Printed are medians, and the ratio of medians and of the fastest runs.
+Weights are random ones (speed does not depend on them) or, with --kit, those of the parity kit's
+script. bf16 rows are compared with fp32 rows by their lowest cosine. With `--device cuda` decoding
+on the GPU (NVDEC through PyAV) is measured beside the CPU's.
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ import os
 import platform
 import resource
 import shutil
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -38,7 +44,6 @@ from twinreel.workers import yield_cores
 yield_cores()
 
 import numpy as np  # noqa: E402
-import torch  # noqa: E402
 
 from twinreel.extract import journey  # noqa: E402
 from twinreel.extract.clips import ClipTask, Rows, unroll  # noqa: E402
@@ -49,6 +54,7 @@ from twinreel.extract.options import ExtractOptions  # noqa: E402
 from twinreel.extract.plan import Entry, plan  # noqa: E402
 
 LIMIT = 1.15
+COSINE = 0.999
 
 
 def _cpu(feed: Any = None) -> float:
@@ -75,8 +81,6 @@ def _forward(runner: Runner, pixels: np.ndarray, size: int) -> tuple[float, floa
     begun, cpu = time.perf_counter(), _cpu()
     for at in range(0, len(pixels), size):
         run(pixels[at : at + size])
-    if runner.network(0).device.type == "cuda":
-        torch.cuda.synchronize()
     return time.perf_counter() - begun, _cpu() - cpu
 
 
@@ -124,28 +128,55 @@ def _startup(video: str, options: ExtractOptions) -> float:
 
 
 def measure(video: str, kind: str, precision: str, given: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one type and precision; rounds until `repeat` or its share of the minutes."""
+    deadline = time.monotonic() + given.share_s
+    weights = given.kit.get(kind) or f"random:{given.seed}"
     options = ExtractOptions(
-        type=kind, weights=(f"random:{given.seed}",) if not given.weights else (given.weights,),
-        precision=precision, device=given.device, threads=given.threads, jobs=given.jobs,
-        half_precision=0,
+        type=kind, weights=(weights,), precision=precision, device=given.device,
+        threads=given.threads, jobs=given.jobs, half_precision=0,
     )  # fmt: skip
+    startup = _startup(video, options)
     entries = plan(options)
     runner = Runner(entries, options, lambda words: None)
     runner.network(0)
     end = given.seconds or None
-    decodes = [_decode(video, entries[0], end) for _ in range(given.repeat)]
-    pixels = np.concatenate(decodes[0][2])
-    runner.run(0)(pixels[: min(4, len(pixels))])  # warm
-    forwards = [_forward(runner, pixels, options.batch_size) for _ in range(given.repeat)]
-    runs = [_end_to_end(video, options, runner, end) for _ in range(given.repeat)]
-    decode, forward, whole = (min(r[0] for r in rs) for rs in (decodes, forwards, runs))
-    cores = [min(r[1] for r in rs) for rs in (decodes, forwards, runs)]
+    parts = _decode(video, entries[0], end)[2]
+    pixels = np.concatenate(parts)
+    del parts
+    runner.run(0)(pixels[: min(8, len(pixels))])  # warm
+    _end_to_end(video, options, runner, 1.0)
+    rows = np.zeros(0)
+
+    def whole() -> tuple[float, float]:
+        nonlocal rows
+        took, cpu, rows = _end_to_end(video, options, runner, end)
+        return took, cpu
+
+    steps = {
+        "decode": lambda: _decode(video, entries[0], end)[:2],
+        "forward": lambda: _forward(runner, pixels, options.batch_size),
+        "whole": whole,
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    rounds = 0
+    while rounds < given.repeat and (not rounds or time.monotonic() < deadline):
+        for name in list(steps)[:: -1 if rounds % 2 else 1]:
+            found[name].append(steps[name]())
+        rounds += 1
+    middle = {n: statistics.median(r[0] for r in rs) for n, rs in found.items()}
+    best = {n: min(r[0] for r in rs) for n, rs in found.items()}
+    cores = {n: min(r[1] for r in rs) for n, rs in found.items()}
+    bare = max(middle["decode"], middle["forward"])
     return {
         "type": kind, "precision": precision, "device": str(runner.network(0).device),
-        "rows": len(runs[0][2]), "frames": int(np.prod(pixels.shape[: pixels.ndim - 3])),
-        "startup_s": _startup(video, options), "decode_s": decode, "forward_s": forward,
-        "end_to_end_s": whole, "ratio": whole / max(decode, forward), "core_s": cores,
-        "cpu": cores[2] / (cores[0] + cores[1]), "vectors": runs[0][2],
+        "weights": "kit" if given.kit else weights, "rounds": rounds,
+        "rows": len(rows), "frames": int(np.prod(pixels.shape[: pixels.ndim - 3])),
+        "startup_s": startup, "decode_s": middle["decode"], "forward_s": middle["forward"],
+        "end_to_end_s": middle["whole"], "ratio": middle["whole"] / bare,
+        "ratio_of_best": best["whole"] / max(best["decode"], best["forward"]),
+        "floor": (cores["decode"] + cores["forward"]) / (os.cpu_count() or 1) / bare,
+        "cpu": cores["whole"] / (cores["decode"] + cores["forward"]), "core_s": cores,
+        "all": found, "vectors": rows,
     }  # fmt: skip
 
 
@@ -155,8 +186,9 @@ def gpu_decoding(video: str) -> dict[str, Any]:
     from av.codec.hwaccel import HWAccel
 
     found: dict[str, Any] = {}
-    for name, accel in (("cpu", None), ("nvdec", HWAccel("cuda", allow_software_fallback=False))):
+    for name in ("cpu", "nvdec"):
         try:
+            accel = HWAccel("cuda", allow_software_fallback=False) if name == "nvdec" else None
             begun = time.perf_counter()
             with av.open(video, hwaccel=accel) as container:
                 frames = sum(1 for _ in container.decode(video=0))
@@ -166,7 +198,19 @@ def gpu_decoding(video: str) -> dict[str, Any]:
     return found
 
 
+def seeded(kit: Path, folder: Path) -> dict[str, str]:
+    """type -> checkpoint, written by the parity kit's script."""
+    found = {}
+    for kind, arch in (("2d", "resnet152"), ("3d", "resnext101")):
+        path = folder / f"{arch}.pth"
+        subprocess.run([sys.executable, kit / "seeded_weights.py", arch, path], check=True)
+        found[kind] = str(path)
+    return found
+
+
 def main() -> None:
+    import torch
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("video")
     parser.add_argument("--types", default="2d,3d")
@@ -174,38 +218,57 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="decoders; one video needs one")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=11.0, help="begin no round after these")
     parser.add_argument("--seconds", type=float, default=0.0, help="only the first so many")
+    parser.add_argument("--quick", action="store_true", help="six seconds of the video, one round")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--weights", default="", help="a checkpoint, for a true bf16 comparison")
+    parser.add_argument("--kit", type=Path, help="folder of the parity kit: its seeded weights")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.quick:
+        given.seconds, given.repeat = 6.0, 1
+    kinds, precisions = given.types.split(","), given.precisions.split(",")
+    given.share_s = given.minutes * 60 / (len(kinds) * len(precisions))
+    folder = Path(tempfile.mkdtemp())
+    given.kit = seeded(given.kit.resolve(), folder) if given.kit else {}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
           f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    print("type prec  rows frames  start-up  decode  forward  end-to-end  ratio    cpu")
+    print("type prec rounds rows frames start-up  decode forward end-to-end  ratio of-best floor"
+          "   cpu")  # fmt: skip
     results = []
-    for kind in given.types.split(","):
-        rows: dict[str, np.ndarray] = {}
-        for precision in given.precisions.split(","):
-            r = measure(given.video, kind, precision, given)
-            rows[precision] = r.pop("vectors")
-            results.append(r)
-            print(
-                f"{kind:<5}{precision:<6}{r['rows']:>4}{r['frames']:>7}{r['startup_s']:>9.2f}s"
-                f"{r['decode_s']:>7.2f}s{r['forward_s']:>8.2f}s{r['end_to_end_s']:>11.2f}s"
-                f"{r['ratio']:>7.3f}{r['cpu']:>7.3f}"
-                f"{'' if r['ratio'] <= LIMIT else '  over ' + str(LIMIT)}"
-            )
-        if {"fp32", "bf16"} <= set(rows):
-            cosine = float((rows["fp32"] * rows["bf16"]).sum(1).min())
-            results.append({"type": kind, "bf16_cosine": cosine})
-            print(f"{kind}: bf16 rows to fp32 rows, lowest cosine {cosine:.6f}")
+    try:
+        for kind in kinds:
+            rows: dict[str, np.ndarray] = {}
+            for precision in precisions:
+                r = measure(given.video, kind, precision, given)
+                rows[precision] = r.pop("vectors")
+                results.append(r)
+                print(_line(r), flush=True)
+            if {"fp32", "bf16"} <= set(rows):
+                cosine = float((rows["fp32"] * rows["bf16"]).sum(1).min())
+                results.append({"type": kind, "bf16_cosine": cosine})
+                verdict = "" if cosine >= COSINE else f"  under {COSINE}"
+                print(f"{kind}: bf16 rows to fp32 rows, lowest cosine {cosine:.6f}{verdict}")
+    finally:
+        shutil.rmtree(folder)
+    print(f"load now {os.getloadavg()[0]:.1f}")
     if given.device.startswith("cuda"):
         speeds = gpu_decoding(given.video)
         results.append({"decode_fps": speeds})
         print("decode frames/s:", ", ".join(f"{k} {v:.0f}" for k, v in speeds.items()))
     if given.json:
         given.json.write_text(json.dumps(results, indent=1))
+
+
+def _line(r: dict[str, Any]) -> str:
+    verdict = "" if r["ratio"] <= LIMIT else f"  over {LIMIT}"
+    return (
+        f"{r['type']:<5}{r['precision']:<5}{r['rounds']:>6}{r['rows']:>5}{r['frames']:>7}"
+        f"{r['startup_s']:>8.2f}s{r['decode_s']:>7.2f}s{r['forward_s']:>7.2f}s"
+        f"{r['end_to_end_s']:>10.2f}s{r['ratio']:>7.3f}{r['ratio_of_best']:>8.3f}"
+        f"{r['floor']:>6.3f}{r['cpu']:>6.3f}{verdict}"
+    )
 
 
 if __name__ == "__main__":

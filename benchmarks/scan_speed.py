@@ -1,6 +1,6 @@
 """How close `dups` comes to the work that nobody can avoid.
 
-    python -m benchmarks.scan_speed --clips DIR [--jobs 2] [--seconds 60] [--out FILE.md]
+    python -m benchmarks.scan_speed --clips DIR [--jobs 2] [--seconds 60] [--repeat 3] [--out FILE]
 
 In one run, with the same number of processes, on small clips (the given ones as hard copies under
 other content keys, until the bare work takes `--seconds`) and on long 1080p films (the clips
@@ -9,22 +9,30 @@ joined, re-encoded and looped):
     decode     PyAV alone decodes the frames that `dups` samples, by plain code in this file: small
                clips read on to the last one, films by seeks
     forward    the network alone on as many batches of as many frames
-    start-up   `dups` on one video of one frame
-    dups       the command on a cold library
+    start-up   the command on two small copies of two seconds, which loads all there is to load,
+               less the bare work on them
+    look       `library check` on a cold library: all of `dups` up to the descriptors
+    dups       `dups` on a cold library
     ratio      (dups - start-up) / (decode + forward); the limit is 1.2
 
-Given in seconds by the clock and in seconds of processor time: on a busy machine only the second
-tells something. The network runs on the same number of threads both times.
+Every clip matches its own hard copies, so the report holds a group for each: comparing, choosing
+what to keep and listening, which a library of unlike videos hardly needs, are paid for every file.
+What that is stands between the ratio of `look` and that of `dups`.
+
+Medians of `--repeat` rounds, in seconds by the clock and of processor time: on a busy machine only
+the second tells something. The network runs on the same number of threads both times.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -59,6 +67,11 @@ class Cost:
 
     def __sub__(self, other: Cost) -> Cost:
         return Cost(self.wall - other.wall, self.cpu - other.cpu)
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """Of the clock and of processor time, each by itself."""
+    return Cost(*(statistics.median(getattr(c, of) for c in costs) for of in ("wall", "cpu")))
 
 
 def measured(work: Callable[[], Any]) -> Cost:
@@ -165,22 +178,45 @@ def bare_forward(model: str, frames: int, batch: int) -> Cost:
     return measured(work)
 
 
-# -- dups ---------------------------------------------------------------------------------------
+# -- the command ----------------------------------------------------------------------------------
 
 
-def dups(folder: Path, home: Path, model: str, jobs: int) -> tuple[Cost, dict[str, Any]]:
-    """The command on a cold library, in a process of its own; its report."""
+def command(verb: Sequence[str], folder: Path, home: Path, model: str, jobs: int) -> Cost:
+    """A verb on a cold library, in a process of its own."""
     library = home / f"{folder.name}.db"
     for stale in home.glob(f"{library.name}*"):
         stale.unlink()
+    words = [
+        sys.executable, "-m", "twinreel", *verb, str(folder), "--library", str(library),
+        "-q", "--model", model, "-j", str(jobs), "--nice", "0",
+    ]  # fmt: skip
+    return measured(lambda: subprocess.run(words, check=False))
+
+
+def dups(folder: Path, home: Path, model: str, jobs: int) -> tuple[Cost, dict[str, Any]]:
+    """`dups` and its report."""
     report = home / f"{folder.name}.json"
     report.unlink(missing_ok=True)
-    command = [
-        sys.executable, "-m", "twinreel", "dups", str(folder), "--library", str(library),
-        "-o", str(report), "-q", "--model", model, "-j", str(jobs), "--nice", "0",
-    ]  # fmt: skip
-    cost = measured(lambda: subprocess.run(command, check=False))
+    cost = command(["dups", "-o", str(report)], folder, home, model, jobs)
     return cost, json.loads(report.read_text())
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round over one kind of video cost."""
+
+    decode: Cost
+    forward: Cost
+    startup: Cost
+    startup_of_look: Cost
+    look: Cost
+    dups: Cost
+
+    def ratio(self, clock: str, what: str = "dups") -> float:
+        """Of `dups`, or of `look`, to the bare work."""
+        startup = self.startup if what == "dups" else self.startup_of_look
+        work, bare = getattr(self, what) - startup, self.decode + self.forward
+        return float(getattr(work, clock) / getattr(bare, clock))
 
 
 @dataclass(frozen=True)
@@ -190,31 +226,34 @@ class Result:
     kind: str
     files: int
     frames: int
+    groups: int
     way: str
-    decode: Cost
-    forward: Cost
-    startup: Cost
-    dups: Cost
+    rounds: tuple[Round, ...]
 
-    def ratio(self, clock: str) -> float:
-        work, bare = self.dups - self.startup, self.decode + self.forward
-        return float(getattr(work, clock) / getattr(bare, clock))
+    def cost(self, what: str) -> Cost:
+        return median([getattr(r, what) for r in self.rounds])
+
+    def ratio(self, clock: str, what: str = "dups") -> float:
+        return statistics.median(r.ratio(clock, what) for r in self.rounds)
 
     @property
     def per_minute(self) -> float:
-        return 60 * self.files / (self.dups - self.startup).wall
+        return 60 * self.files / (self.cost("dups") - self.cost("startup")).wall
 
     def line(self) -> str:
-        cells = [self.kind, str(self.files), str(self.frames), f"{self.per_minute:.0f}", self.way]
-        for cost in (self.decode, self.forward, self.startup, self.dups):
+        about = (self.kind, self.files, self.frames, self.groups, f"{self.per_minute:.0f}")
+        cells = [*map(str, about), self.way]
+        for what in ("decode", "forward", "startup", "look", "dups"):
+            cost = self.cost(what)
             cells.append(f"{cost.wall:.1f} / {cost.cpu:.1f}")
-        cells += [f"{self.ratio('wall'):.2f}", f"{self.ratio('cpu'):.2f}"]
+        for what in ("look", "dups"):
+            cells.append(f"{self.ratio('wall', what):.2f} / {self.ratio('cpu', what):.2f}")
         return "| " + " | ".join(cells) + " |"
 
 
 COLUMNS = (
-    "videos", "files", "frames", "files/min", "bare way", "decode s", "forward s", "start-up s",
-    "dups s", "ratio, clock", "ratio, processor",
+    "videos", "files", "frames", "groups", "files/min", "bare way", "decode s", "forward s",
+    "start-up s", "look s", "dups s", "ratio of look", "ratio of dups",
 )  # fmt: skip
 HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
@@ -229,27 +268,43 @@ def tasks_of(folder: Path) -> list[tuple[str, list[float]]]:
     return out
 
 
-def measure(kind: str, folder: Path, home: Path, model: str, jobs: int) -> Result:
-    """Bare work and `dups` on one folder."""
-    tasks = tasks_of(folder)
-    frames = sum(len(times) for _, times in tasks)
+def measure(kind: str, folder: Path, home: Path, model: str, jobs: int, repeat: int) -> Result:
+    """Bare work, start-up, `look` and `dups` on one folder, `repeat` times by turns."""
+    tasks, small = tasks_of(folder), two_copies(home)
     # Seeking was 5.6 times dearer than reading on for small clips, and saves nearly all of a film.
     way = "seek" if kind == "films" else "read on"
-    decode = bare_decode(way, tasks, jobs)
-    forward = bare_forward(model, frames, 64)
-    startup, _ = dups(_one_frame(home), home, model, jobs)
-    cost, report = dups(folder, home, model, jobs)
-    looked = [v for v in report["videos"] if v["width"]]
-    if len(looked) != len(tasks):
-        print(f"note: {len(tasks)} files, {len(looked)} looked at", file=sys.stderr)
-    return Result(kind, len(tasks), frames, way, decode, forward, startup, cost)
+    rounds: list[Round] = []
+    frames = sum(len(times) for _, times in tasks)
+    groups = 0
+    for _ in range(repeat):
+        decode = bare_decode(way, tasks, jobs)
+        forward = bare_forward(model, frames, 64)
+        tiny = bare_decode(way, tasks_of(small), jobs)
+        tiny += bare_forward(model, sum(len(times) for _, times in tasks_of(small)), 64)
+        startup, told = dups(small, home, model, jobs)
+        if len(told["groups"]) != 1:
+            print("note: the two small copies were not grouped", file=sys.stderr)
+        check = ["library", "check"]
+        startup_of_look = command(check, small, home, model, jobs)
+        look = command(check, folder, home, model, jobs)
+        cost, report = dups(folder, home, model, jobs)
+        groups = len(report["groups"])
+        looked = [v for v in report["videos"] if v["width"]]
+        if len(looked) != len(tasks):
+            print(f"note: {len(tasks)} files, {len(looked)} looked at", file=sys.stderr)
+        starts = (startup - tiny, startup_of_look - tiny)
+        rounds.append(Round(decode, forward, *starts, look, cost))
+    return Result(kind, len(tasks), frames, groups, way, tuple(rounds))
 
 
-def _one_frame(home: Path) -> Path:
-    folder = home / "one"
+def two_copies(home: Path) -> Path:
+    """A folder with a video of two seconds and its copy."""
+    folder = home / "two"
     if not folder.exists():
         folder.mkdir()
-        footage.encode(footage.painted(0.04, 25, (160, 96), 0), folder / "a.mp4", (160, 96), 25)
+        first = folder / "a.mp4"
+        footage.encode(footage.painted(2.0, 25, (160, 96), 0), first, (160, 96), 25)
+        footage.hard_copy(first, folder / "b.mp4", 1)
     return folder
 
 
@@ -262,7 +317,7 @@ def small_clips(clips: Sequence[Path], home: Path, jobs: int, model: str, second
     tasks = tasks_of(folder)
     once = bare_decode("read on", tasks, jobs).cpu / jobs
     once += bare_forward(model, sum(len(t) for _, t in tasks), 64).wall
-    for n in range(1, max(1, round(seconds / once))):
+    for n in range(1, max(1, math.ceil(seconds / once))):
         for clip in clips:
             footage.hard_copy(clip, folder / f"{clip.stem}-{n}{clip.suffix}", 1000 * n)
     return folder
@@ -289,6 +344,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--films", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--model", default=models.default())
     parser.add_argument("--only", choices=["small", "films"])
     parser.add_argument("--work", type=Path, help="keep the videos here")
@@ -299,7 +355,8 @@ def main() -> None:
     endings = {f".{e}" for e in EXTENSIONS}
     clips = sorted(p for p in args.clips.iterdir() if p.suffix.lower() in endings)
     av.logging.set_level(None)
-    head = f"{footage.machine()}\n\nmodel {args.model}, {args.jobs} processes"
+    head = f"{footage.machine()}\n\nmodel {args.model}, {args.jobs} processes, "
+    head += f"medians of {args.repeat}; seconds and ratios by the clock / of processor time"
     print(f"{head}\n\n{HEAD}", flush=True)
     lines = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -314,7 +371,7 @@ def main() -> None:
                 folder = small_clips(clips, home, args.jobs, args.model, args.seconds)
             else:
                 folder = films(clips, home, args.films, args.minutes)
-            result = measure(kind, folder, home, args.model, args.jobs)
+            result = measure(kind, folder, home, args.model, args.jobs, args.repeat)
             print(result.line(), flush=True)
             lines.append(result)
     worst = {clock: max(r.ratio(clock) for r in lines) for clock in ("wall", "cpu")}

@@ -34,7 +34,14 @@ class Inode:
     device: int
     mtime_ns: int = 1
     ctime_ns: int = 1
+    mode: int = 0o644
     xattrs: dict[str, bytes] = field(default_factory=dict)
+
+
+class Target(str):
+    """What a symbolic link says; its number goes with it when it is renamed."""
+
+    number: int
 
 
 class Store:
@@ -50,6 +57,7 @@ class Store:
         self.clock = 10
         self.made = 0
         self.locks: set[str] = set()
+        self.old = False  # no call that renames without replacing, as on NFS
         for device, folder in ((1, "/"), (1, "/a"), (1, "/b"), (2, "/c"), (1, "/home"), (1, "/j")):
             self.names[folder] = ("dir", device)
 
@@ -126,8 +134,10 @@ class ModelDisk(Disk):
             device = node.device + (SHIFT if shifted and not union else 0)
             number = what + (UNION if shifted and union else 0)
             links = store.links(what)
-            return Look(kind, len(node.data), node.mtime_ns, node.ctime_ns, number, device, links)
-        return Look(kind, 0, 1, 1, hash(name) % 10**6 + 10**6, what if kind == "dir" else 1)
+            times = node.mtime_ns, node.ctime_ns
+            return Look(kind, len(node.data), *times, number, device, links, node.mode)
+        number = getattr(what, "number", None) or hash(name) % 10**6 + 10**6
+        return Look(kind, 0, 1, 1, number, what if kind == "dir" else 1)
 
     def look(self, path: str) -> Look | None:
         self.step("lstat")
@@ -222,12 +232,38 @@ class ModelDisk(Disk):
         del self.store.names[source]
         self.store.names[target] = entry
 
-    def rename(self, source: str, target: str) -> None:
+    def _rename_new(self, source: str, target: str) -> bool:
         self.step("rename")
+        if self.store.old:
+            return False
         old, entry = self._entry(source)
         new, device = self._free(target)
         self._move(old, new, device, entry)
         self.store.cached.pop(source, None)  # a mount knows what went through itself
+        self.done()
+        return True
+
+    def exchange(self, a: str, b: str) -> bool:
+        self.step("exchange")
+        if self.store.old:
+            return False
+        (x, entry), (y, other) = self._entry(a), self._entry(b)
+        devices = {self.store.device(os.path.dirname(name)) for name in (x, y)}
+        if len(devices) > 1:
+            raise OSError(errno.EXDEV, "another file system", b)
+        self.store.names[x], self.store.names[y] = other, entry
+        for kind, what in (entry, other):
+            if kind == "file":
+                self.store.tick(what)
+        for name in (a, b):
+            self.store.cached.pop(name, None)
+        self.done()
+        return True
+
+    def reserve(self, path: str) -> None:
+        self.step("create")
+        self._new(path, "")
+        self.store.inodes[self.store.made].mode = 0
         self.done()
 
     def replace(self, source: str, target: str) -> None:
@@ -254,7 +290,10 @@ class ModelDisk(Disk):
 
     def symlink(self, source: str, target: str) -> None:
         self.step("symlink")
-        self.store.names[self._free(target)[0]] = ("link", source)
+        self.store.made += 1
+        link = Target(source)
+        link.number = 10**7 + self.store.made
+        self.store.names[self._free(target)[0]] = ("link", link)
         self.done()
 
     def unlink(self, path: str) -> None:

@@ -17,11 +17,11 @@ ROOT = Path(twinreel.__file__).parent
 # The journey of a video. A module may know what stands before it, never what stands after.
 SPINE = [
     *("errors", "types", "options", "progress", "volumes", "discover", "exact", "probe", "sample"),
-    *("picture", "frames", "decode", "models", "embed", "store", "align", "compare", "cluster"),
-    "aligned",
+    *("picture", "frames", "decode", "dataset", "models", "embed", "store", "align", "compare"),
+    *("cluster", "aligned"),
     *("keep", "report", "actions", "pipeline", "cli"),
 ]
-TORCH_FREE = [*(name for name in SPINE if name != "models"), "review"]
+TORCH_FREE = [*(name for name in SPINE if name not in ("models", "dataset")), "review"]
 HEAVY = {"torch", "av", "sklearn", "torchvision", "transformers", "timm"}
 FILES = {
     ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p

@@ -92,7 +92,11 @@ def _crop(draw: Draw, s: Strength) -> Tensor:
     m = _scale_shift(w, h, tx * (1 - w), ty * (1 - h))
     keep = ~draw.chance(s.crop)
     m[keep] = torch.eye(3)
-    assert len(m) == n
+    if s.strip > 0:  # a wide picture made upright for telephones
+        strip, narrow = draw.chance(s.strip), draw.uniform(0.28, 0.55)
+        zero, one = torch.zeros(n), torch.ones(n)
+        upright = _scale_shift(narrow, one, draw.uniform(-0.5, 0.5) * (1 - narrow), zero)
+        m[strip] = upright[strip]
     return m
 
 
@@ -213,7 +217,7 @@ class Edits:
         dark = (grey < 0.5).view(-1, 1, 1, 1)
         plain = torch.where((grey < 0.85).view(-1, 1, 1, 1), torch.where(dark, 0.0, 1.0), plain)
         behind = plain.expand(-1, -1, size, size).clone()
-        own = holes & partial & (kind < 0.2)
+        own = holes & partial & (kind < self.strength.own)
         if own.any():
             zoom = draw.uniform(0.4, 1)[own]
             zero = torch.zeros_like(zoom)

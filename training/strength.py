@@ -18,6 +18,7 @@ class Strength:
 
     crop: float = 0.7  # share of views that are cropped
     crop_area: float = 0.25  # smallest area kept
+    strip: float = 0.0  # share of views that are an upright strip, full height
     flip: float = 0.5
     vflip: float = 0.05
     quarter_turn: float = 0.15  # 90, 180 or 270 degrees
@@ -28,6 +29,7 @@ class Strength:
     paste: float = 0.2  # shrunk over something else
     paste_min: float = 0.35  # smallest width when shrunk
     foreign: float = 0.45  # share of bands and pastes that lie over another picture
+    own: float = 0.2  # share that lie over their own blur
     inset: float = 0.12  # another picture over ours
     blend: float = 0.05  # another picture shines through
     sprite: float = 0.35  # text, logos, shapes

@@ -134,7 +134,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None,
-          steps: int | None = None) -> TwinNet:
+          steps: int | None = None, start: Path | None = None) -> TwinNet:
     """Train until the time is used up.
 
     Args:
@@ -142,6 +142,7 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
         out: folder for `last.pt` and `log.jsonl`; an existing `last.pt` is continued.
         minutes: instead of the config's.
         steps: stop after so many steps instead of by the clock; the same on any machine.
+        start: checkpoint of an earlier run whose averaged weights this run begins with.
 
     Returns:
         The network with averaged weights, eval mode.
@@ -172,6 +173,10 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
         optimiser.load_state_dict(state["optimiser"])
         memory.load(state["memory"])
         step, spent = state["step"], state["spent"]
+    elif start is not None:
+        weights = torch.load(start, map_location=device, weights_only=True)["ema"]
+        net.load_state_dict(weights)
+        ema.load_state_dict(weights)
 
     with (out / "log.jsonl").open("a", buffering=1) as log:
         def say(event: str, **values: Any) -> None:
@@ -242,12 +247,13 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=Path("../shared/images"))
     parser.add_argument("--out", type=Path, default=Path("runs/v1"))
     parser.add_argument("--minutes", type=float, help="instead of the config's")
+    parser.add_argument("--start", type=Path, help="last.pt of an earlier run to begin with")
     args = parser.parse_args()
     config = read_config(args.config)
     data = config["data"]
     pool = load_pool(args.images, args.out / "pool.npz", size=data["size"], drawn=data["drawn"],
-                     seed=config["seed"], held_share=data["held_share"])
-    train(config, pool, args.out, minutes=args.minutes)
+                     seed=data.get("seed", config["seed"]), held_share=data["held_share"])
+    train(config, pool, args.out, minutes=args.minutes, start=args.start)
 
 
 if __name__ == "__main__":

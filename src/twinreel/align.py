@@ -28,6 +28,7 @@ NEAR_BEST = 0.03  # a vote must be about the best of its row or column
 MOST_RUNS = 8
 ENOUGH = 0.95  # a line that gains this share of what any line could is taken at once
 SLACK = 0.05  # how far below the floor the moments just outside a run still belong to it
+UNUSUAL = 0.3  # share of its gain that the most unusual speed loses when lines are chosen
 LEAST_GAIN = 0.35  # similarity above the floor, summed over a run
 
 
@@ -91,7 +92,9 @@ def _best_run(
             run = _along(sims, ta, tb, speed, offset, step, floor)
             if run is None:
                 continue
-            mine = (round(run.gain, 2), -abs(math.log(speed)), -abs(offset))
+            # Most copies run at the speed of their source: another has to gain more.
+            likely = 1 - UNUSUAL * min(1.0, abs(math.log(speed)) / math.log(FASTEST))
+            mine = (round(run.gain * likely, 2), -abs(math.log(speed)), -abs(offset))
             if mine > rank:
                 best, rank = run, mine
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from scipy import fft, ndimage
 
 from twinreel.types import Floats, Pixels, Segment
 
+T = TypeVar("T")
 Rect = tuple[float, float, float, float]  # left, top, right, bottom; fractions of a picture
 Strip = Sequence[tuple[float, Pixels]]  # seconds, uint8 (160, 160, 3)
 WHOLE: Rect = (0.0, 0.0, 1.0, 1.0)
@@ -103,6 +105,32 @@ def at_same_moments(
     return np.stack([f[1] for f in found]), np.stack([f[2] for f in found])
 
 
+def beside(
+    a: Sequence[tuple[float, T]],
+    b: Sequence[tuple[float, T]],
+    segments: Sequence[Segment],
+    most: int,
+    apart_s: float = APART_S,
+) -> tuple[list[tuple[float, T]], list[tuple[float, T]]]:
+    """About `most` pictures of a, spread over the segments, and those of b within `apart_s` of
+    them: what is worth decoding of two strips before `at_same_moments`."""
+    moments = [
+        (picture, s.b[0] + (picture[0] - s.a[0]) * s.speed)
+        for s in segments
+        for picture in a
+        if s.a[0] - apart_s <= picture[0] <= s.a[1] + apart_s
+    ]
+    times_b = np.array([t for t, _ in b])
+    if not moments or not len(times_b):
+        return [], []
+    met = [(p, t) for p, t in moments if np.abs(times_b - t).min() <= apart_s]
+    met = met[:: max(1, -(-len(met) // most))]
+    wanted = np.array([t for _, t in met])
+    return [p for p, _ in met], [
+        p for p in b if len(met) and np.abs(wanted - p[0]).min() <= apart_s
+    ]
+
+
 MIRRORED_BY = 0.03  # the mirror image must fit this much better
 
 
@@ -145,7 +173,7 @@ def compare_pictures(a: Pixels, b: Pixels) -> Difference | None:
     if fit < HALF_FITS:
         return None
     side = a.shape[1]
-    overlay = find_overlay(_view(_grey(a), seen, side), _view(_grey(b), shown, side))
+    overlay = find_overlay(view(_grey(a), seen, side), view(_grey(b), shown, side))
     if fit < FITS and not overlay:
         return None
     return Difference(seen, shown, overlay, fit)
@@ -162,12 +190,12 @@ def _shrunk(pictures: Pixels, side: int) -> Floats:
     n, h, w = pictures.shape[:3]
     grey = _grey(pictures)
     if h % side or w % side:
-        return _view(grey, WHOLE, side)
+        return view(grey, WHOLE, side)
     out: Floats = grey.reshape(n, side, h // side, side, w // side).mean(axis=(2, 4))
     return out
 
 
-def _view(pictures: Floats, part: Rect, side: int) -> Floats:
+def view(pictures: Floats, part: Rect, side: int) -> Floats:
     """The `part` of pictures (n, h, w) at (n, side, side), bilinear."""
     h, w = pictures.shape[1:]
     if part == WHOLE and h == w == side:
@@ -187,8 +215,8 @@ def _normal(pictures: Floats) -> Floats:
 
 def _fit(a: Floats, b: Floats, part: Rect) -> float:
     """Median correlation of the `part` of a with b, grey (n, side, side)."""
-    view = _view(a, part, b.shape[1])
-    return float(np.median((_normal(view) * _normal(b)).sum(axis=(1, 2))))
+    seen = view(a, part, b.shape[1])
+    return float(np.median((_normal(seen) * _normal(b)).sum(axis=(1, 2))))
 
 
 def find_crop(whole: Floats, part: Floats) -> tuple[Rect, float]:
@@ -366,9 +394,11 @@ def _toned(a: Floats, b: Floats) -> tuple[Floats, float]:
         x, y = a[n, 1::2, 1::2].ravel(), b[n, 1::2, 1::2].ravel()
         order = x.argsort()
         # Bins of as many pixels each, so that none is empty.
-        bins = np.array_split(order, 24)
-        at = np.array([x[i].mean() for i in bins])
-        to = np.array([np.median(y[i]) for i in bins])
+        size, more = divmod(len(order), 24)
+        cut = more * (size + 1)
+        bins = [order[:cut].reshape(more, size + 1), order[cut:].reshape(24 - more, size)]
+        at = np.concatenate([x[i].mean(axis=1) for i in bins])
+        to = np.concatenate([np.median(y[i], axis=1) for i in bins])
         # Beyond the outermost bins go on as steep as before them; 0 where a picture is clipped.
         ends = np.array([a[n].min() - 1, a[n].max() + 1])
         steep = [(to[i] - to[j]) / max(at[i] - at[j], 1.0) for i, j in ((4, 0), (-1, -5))]

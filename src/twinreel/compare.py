@@ -26,7 +26,7 @@ import numpy.typing as npt
 from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 7  # part of every context: pairs scored by other rules are never mixed
+VERSION = 8  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
@@ -44,7 +44,9 @@ class Calibration:
     The score is a logistic function of the evidence vector (see Evidence.vector). `floor` is the
     similarity below which two moments count as unlike, `candidate` the mean similarity of a pair's
     best moments from which on it is aligned at all. `parts`: widths of the descriptors that a
-    vector is made of, each a witness of its own; () for one.
+    vector is made of, each a witness of its own; () for one. `closer_weights` and `closer_bias`
+    weigh what a closer look shows (see doubt.py): the first witness's proof and that of pictures
+    laid on each other; () for models that nobody has fitted them for.
     """
 
     weights: tuple[float, ...] = (25.0, 12.0, 0.0, 0.0, 1.0, 0.0)
@@ -52,6 +54,8 @@ class Calibration:
     floor: float = 0.5
     candidate: float = 0.55
     parts: tuple[int, ...] = ()
+    closer_weights: tuple[float, ...] = ()
+    closer_bias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,14 @@ def candidates(
     A pair's best moments: the mean over the best quarter (at least 3, at most 8: a short clip in
     a long video has no more) of each row's best match. Very long videos ask with every k-th moment.
     """
+    # Known videos only meet new ones: the work is the product of the two, not a square.
+    shelf_of_new = shelf
+    if not all(v.key in new for v in shelf.videos):
+        shelf_of_new = Shelf([v for v in shelf.videos if v.key in new])
+    passed = 0  # new ones
     for i, video in enumerate(shelf.videos):
+        fresh = video.key in new
+        passed += fresh
         query = shelf.vectors[shelf.starts[i] : shelf.starts[i + 1]]
         query = query[:: -(-len(query) // QUERY_ROWS) or 1]
         if not len(query):
@@ -157,19 +168,16 @@ def candidates(
         block = BLOCK_CELLS // len(query)
         # Later in the order means longer: each pair is met once, from its shorter video.
         longest = _longest(video.duration_s, tolerance)
-        stop = int(np.searchsorted(shelf.durations, longest, side="right"))
-        fresh = video.key in new
-        j = i + 1
+        among, j = (shelf, i + 1) if fresh else (shelf_of_new, passed)
+        stop = int(np.searchsorted(among.durations, longest, side="right"))
         while j < stop:
             last = j
-            while last < stop and shelf.starts[last + 1] - shelf.starts[j] <= block:
+            while last < stop and among.starts[last + 1] - among.starts[j] <= block:
                 last += 1
             last = max(last, j + 1)
-            others = [k for k in range(j, last) if shelf.starts[k + 1] > shelf.starts[k]]
-            if not fresh:
-                others = [k for k in others if shelf.videos[k].key in new]
+            others = [k for k in range(j, last) if among.starts[k + 1] > among.starts[k]]
             if others:
-                yield from _alike(shelf, video, query, others, calibration.candidate)
+                yield from _alike(among, video, query, others, calibration.candidate)
             j = last
 
 
@@ -189,12 +197,29 @@ def _alike(
     starts = shelf.starts[first : last + 1] - lo
     filled = np.nonzero(np.diff(shelf.starts[first : last + 2]) > 0)[0]
     best = np.maximum.reduceat(sims, starts[filled], axis=1)  # (rows of query, videos)
-    k = min(len(query), max(3, min(8, len(query) // 4)))
+    k = best_count(len(query))
     top = np.partition(best, len(query) - k, axis=0)[len(query) - k :].mean(axis=0)
     wanted = set(others)
     for place, score in zip(filled + first, top, strict=True):
         if score >= least and int(place) in wanted:
             yield video, shelf.videos[int(place)]
+
+
+def best_count(rows: int) -> int:
+    """How many of a query's rows are its best moments."""
+    return min(rows, max(3, min(8, rows // 4)))
+
+
+def best_moments(a: Features, b: Features) -> float:
+    """What `candidates` asks of one pair: the mean similarity of its best moments, -1..1."""
+    first, second = sorted((a, b), key=lambda f: (f.duration_s, f.key))
+    query, others = first.vectors[~first.blank], second.vectors[~second.blank]
+    query = query[:: -(-len(query) // QUERY_ROWS) or 1]
+    if not len(query) or not len(others):
+        return -1.0
+    best = (query @ others.T).max(axis=1)
+    k = best_count(len(best))
+    return float(np.partition(best, len(best) - k)[len(best) - k :].mean())
 
 
 def compare_all(
@@ -216,22 +241,23 @@ def compare_all(
                 yield match
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _ignore_interrupt) as pool:
+    with ProcessPoolExecutor(jobs, context, ignore_interrupt) as pool:
         waiting: deque[Future[list[Match]]] = deque()
         rest = chain(head, pairs)
         while chunk := list(islice(rest, 64)):
-            waiting.append(pool.submit(_compare_some, chunk, calibration))
+            waiting.append(pool.submit(compare_some, chunk, calibration))
             if len(waiting) > 4 * jobs:  # bounded: results leave as pairs come in
                 yield from waiting.popleft().result()
         for future in waiting:
             yield from future.result()
 
 
-def _compare_some(pairs: list[tuple[Features, Features]], calibration: Calibration) -> list[Match]:
+def compare_some(pairs: list[tuple[Features, Features]], calibration: Calibration) -> list[Match]:
+    """`compare` on several pairs, without those that share nothing: a process's share of work."""
     return [m for a, b in pairs if (m := compare(a, b, calibration)) is not None]
 
 
-def _ignore_interrupt() -> None:
+def ignore_interrupt() -> None:
     """Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -286,7 +312,7 @@ def _explain(
     coarser = math.ceil(math.sqrt(max(1.0, len(rows_a) * len(rows_b) / PAIR_CELLS)))
     rows_a, rows_b = rows_a[::coarser], rows_b[::coarser]
     sims = a.vectors[rows_a] @ b.vectors[rows_b].T
-    step = max(_step(a), _step(b)) * coarser
+    step = max(step_of(a), step_of(b)) * coarser
     whole = b.duration_s / a.duration_s if a.duration_s > 0 else 1.0
     runs = align(sims, a.times_s[rows_a], b.times_s[rows_b], step, calibration.floor, whole)
     if not runs:
@@ -336,7 +362,7 @@ def covered(spans: Sequence[tuple[float, float]], duration_s: float) -> float:
     return min(1.0, total / duration_s)
 
 
-def _step(f: Features) -> float:
+def step_of(f: Features) -> float:
     """Typical distance of a video's moments in seconds."""
     return float(np.median(np.diff(f.times_s))) if len(f.times_s) > 1 else max(f.duration_s, 0.125)
 
@@ -378,13 +404,13 @@ def weigh(
     va, vb = a.vectors[at], b.vectors[to]
     ends = np.cumsum(parts or (va.shape[1],)).tolist()
     witnesses = tuple(
-        _hear(va[:, start:end], vb[:, start:end])
+        hear(va[:, start:end], vb[:, start:end])
         for start, end in zip([0, *ends[:-1]], ends, strict=True)
     )
     return Evidence(witnesses, shared, min(len(at), len(np.unique(to))))
 
 
-def _hear(va: Floats, vb: Floats) -> Witness:
+def hear(va: Floats, vb: Floats) -> Witness:
     """One descriptor's rows of aligned moments, (n, d) each, all of one length -> its word."""
     length = max(float((va * va).sum(axis=1).mean()), 1e-12)
     da, db = va - va.mean(axis=0), vb - vb.mean(axis=0)

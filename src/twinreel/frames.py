@@ -71,6 +71,8 @@ class Clock:
     def of(self, frame: Any) -> float:
         """A frame's time; counted at the stream's rate where it has no timestamp."""
         at = frame.time
+        if at is not None and at != at and self.base is not None:
+            at = frame.pts * self.base  # PyAV: what a flush brings has a stamp but no time base
         if at is None:
             at = self.count * self.frame_s + (self.start or 0.0)
         self.count += 1
@@ -330,6 +332,8 @@ def all_frames(
         except av.error.EOFError:
             return
         except (av.error.FFmpegError, ValueError) as error:
+            if not packet.size:
+                continue  # Theora's word for "the same picture again"
             tally.bad += 1
             tally.words = tally.words or str(getattr(error, "strerror", None) or error)
             continue

@@ -12,24 +12,28 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import combinations, product
 
 import twinreel
-from twinreel import keep
+from twinreel import keep, large
 from twinreel.cluster import clusters, cut_chains
 from twinreel.options import DupsOptions, fingerprint
-from twinreel.picture import from_jpeg
 from twinreel.report import FolderPair
 from twinreel.store import Library
 from twinreel.types import Group, Match, Segment, Video
 
+# Equal files make many pairs of few contents: so many are listed for each pair of contents.
+PAIRS, ALL_PAIRS = 10, 5_000  # by default, with --all-matches
 COPIES = frozenset({"exact", "copy"})
 CONTAINED = frozenset({"exact", "copy", "contains", "part_of"})
 
 
 @dataclass
 class Grouping:
-    """What groups are made of. videos: by path; paths: by key; matches: by keys, a < b."""
+    """What groups are made of. videos: by path; paths: by key; matches: by keys, a < b.
+
+    archived: the paths under --against.
+    """
 
     library: Library
     options: DupsOptions
@@ -37,6 +41,8 @@ class Grouping:
     paths: dict[str, list[str]]
     matches: dict[tuple[str, str], Match]
     min_score: float
+    archived: frozenset[str] = frozenset()
+    crowds: large.Held | None = None  # where pairs were left out, to be scored when asked for
 
     def groups(self) -> tuple[list[Group], list[Match]]:
         """Groups of paths, and the match of every member with its kept file."""
@@ -50,13 +56,14 @@ class Grouping:
         found = self._clusters(edges)
         clustered = {key for members in found for key in members}
         found += [[key] for key, p in paths.items() if len(p) > 1 and key not in clustered]
+        found = [keys for keys in found if self._asked(p for key in keys for p in paths[key])]
 
         @functools.lru_cache(maxsize=256)
-        def strips(path: str) -> list[tuple[float, Any]]:
-            kept = self.library.thumbs(videos[path].file.key or "")
-            return [(t, from_jpeg(data)) for t, data in kept]
+        def strips(path: str) -> list[tuple[float, bytes]]:
+            return self.library.thumbs(videos[path].file.key or "")
 
-        def choose(names: Sequence[str]) -> Group:
+        @functools.lru_cache(maxsize=1)  # the choice among a whole cluster mostly is the group
+        def choose(names: tuple[str, ...]) -> Group:
             return keep.choose([videos[n] for n in names], self.match, strips, self.options.keep)
 
         groups: list[Group] = []
@@ -68,17 +75,51 @@ class Grouping:
             if remembered is None:
                 remembered = []
                 for _, together in cut_chains(
-                    names, self.match, lambda n: choose(n).keep, self.min_score, relations
+                    names, self.match, lambda n: choose(tuple(n)).keep, self.min_score, relations
                 ):
-                    remembered.append(choose(together))
+                    remembered.append(choose(tuple(together)))
             if fresh:
                 self._remember(names, remembered)
             for group in remembered:
+                if not self._asked(group.members):
+                    continue
                 groups.append(group)
                 for name in group.members:
                     if name != group.keep and (m := self.match(name, group.keep)) is not None:
                         used.append(m)
         return groups, used
+
+    def listed(self, groups: Iterable[Group], used: Iterable[Match]) -> list[Match]:
+        """The report's matches, each pair of paths once, the best first.
+
+        What ties members to their kept file, every pair of equal files, and every match of contents
+        as pairs of their paths. Where one pair of contents makes more than PAIRS (ALL_PAIRS with
+        --all-matches), one path stands for each content (a kept one, else the first) and the other
+        paths are listed against that: every path can be reached from every other.
+        """
+        found = {_pair(m.a, m.b): m for m in used}
+        most = ALL_PAIRS if self.options.compare.all_matches else PAIRS
+        kept = {self.videos[g.keep].file.key or "": g.keep for g in groups}
+        stands = {key: kept.get(key, p[0]) for key, p in self.paths.items()}
+
+        def add(pairs: Iterable[tuple[str, str]], m: Match | None) -> None:
+            for a, b in pairs:
+                if _pair(a, b) not in found and self._asked((a, b)):
+                    found[_pair(a, b)] = replace(m, a=a, b=b) if m else self._exact(a, b)
+
+        for key, p in self.paths.items():
+            few = len(p) * (len(p) - 1) // 2 <= most
+            one = stands[key]
+            add(combinations(p, 2) if few else ((one, x) for x in p if x != one), None)
+        for m in self.matches.values():
+            a, b = self.paths[m.a], self.paths[m.b]
+            few = len(a) * len(b) <= most
+            add(product(a, b) if few else ((stands[m.a], stands[m.b]),), m)
+        return sorted(found.values(), key=lambda m: (-m.score, m.a, m.b))
+
+    def _asked(self, paths: Iterable[str]) -> bool:
+        """Whether pairs of these files are asked for: with --against, some lie on either side."""
+        return not self.options.compare.against or len({p in self.archived for p in paths}) == 2
 
     def _clusters(self, edges: Sequence[Match]) -> list[list[str]]:
         """DBSCAN's clusters of keys; the same graph is not clustered twice."""
@@ -97,14 +138,23 @@ class Grouping:
         videos = self.videos
         ka, kb = videos[a].file.key or "", videos[b].file.key or ""
         if ka == kb:
-            length = videos[a].info.duration_s
-            whole = Segment((0.0, length), (0.0, length))
-            return Match(a, b, 1.0, "exact", (whole,))
-        m = self.matches.get((min(ka, kb), max(ka, kb)))
+            return self._exact(a, b)
+        pair = (min(ka, kb), max(ka, kb))
+        m = self.matches.get(pair)
+        if m is None and self.crowds is not None:
+            m = large.one(self.crowds, *pair)
+            if m is not None and m.score >= self.min_score:
+                self.matches[pair] = m
         if m is None:
             return None
         m = m if m.a == ka else m.swapped()
         return replace(m, a=a, b=b)
+
+    def _exact(self, a: str, b: str) -> Match:
+        """Two files of one content."""
+        length = self.videos[a].info.duration_s
+        whole = Segment((0.0, length), (0.0, length))
+        return Match(a, b, 1.0, "exact", (whole,))
 
     @functools.cached_property
     def _scores(self) -> dict[str, list[tuple[str, float]]]:
@@ -137,6 +187,11 @@ class Grouping:
     def _remember(self, names: list[str], groups: list[Group]) -> None:
         name = self._group_name(names)
         self.library.remember("group", name, [dataclasses.asdict(g) for g in groups])
+
+
+def _pair(a: str, b: str) -> tuple[str, str]:
+    """Two paths, whichever comes first."""
+    return (a, b) if a <= b else (b, a)
 
 
 def folder_pairs(videos: dict[str, Video], groups: Iterable[Group]) -> list[FolderPair]:

@@ -18,7 +18,7 @@ import numpy as np
 from twinreel import models
 from twinreel.decode import Chunk, Looked, LookTask, work
 from twinreel.discover import readers
-from twinreel.embed import Batcher, features
+from twinreel.embed import Batcher, Forward, features
 from twinreel.errors import VideoError
 from twinreel.options import DupsOptions
 from twinreel.picture import from_jpeg, is_blank
@@ -50,14 +50,19 @@ class Changed(VideoError):
     transient = True
 
 
-def look_all(files: list[VideoFile], run: Wanted) -> Iterator[Result | VideoError]:
+def look_all(
+    files: list[VideoFile], run: Wanted, forward: Forward | None = None
+) -> Iterator[Result | VideoError]:
     """Decode and embed files (with keys, all different); results as they come.
 
     A VideoError that is yielded carries `.key`. Contents whose small pictures are kept are
-    embedded from those, without opening the file.
+    embedded from those, without opening the file. forward: a network that is kept from call to
+    call, as `lazy` makes it.
     """
     facts = run.library.facts({f.key or "" for f in files})
-    kept = [f for f in files if f.key in facts and _has_pictures(f, facts[f.key], run)]
+    pictured = run.library.pictured(run.sampling)
+    # Every moment of this sampling is there as a picture of the network's size.
+    kept = [f for f in files if f.key in facts and pictured.get(f.key) == facts[f.key].got > 0]
     embedded = {f.key for f in kept}
     rest = _by_turns([f for f in files if f.key not in embedded])
     # The total a video may take grows with its length; unknown lengths get what size suggests.
@@ -72,7 +77,7 @@ def look_all(files: list[VideoFile], run: Wanted) -> Iterator[Result | VideoErro
     with pool, run.progress.stage("look", len(files)) as tick:
         if rest:
             pool.start()  # they import while the network loads
-        batcher = Batcher(_Lazy(run), run.options.model.batch_size)
+        batcher = Batcher(forward or lazy(run), run.options.model.batch_size)
         if kept:
             run.notes.append(f"{len(kept)} videos were embedded from kept pictures, not decoded")
         for file in kept:
@@ -125,6 +130,11 @@ def look_all(files: list[VideoFile], run: Wanted) -> Iterator[Result | VideoErro
             yield _result(item, run)
 
 
+def lazy(run: Wanted) -> Forward:
+    """The run's network, loaded when it is first called."""
+    return _Lazy(run)
+
+
 @dataclass
 class _Lazy:
     """The network, loaded at the first batch: decoding is under way by then."""
@@ -161,12 +171,6 @@ def _result(item: tuple[Any, ...], run: Wanted) -> Result:
 def _with_key(error: VideoError, key: str) -> VideoError:
     error.key = key  # type: ignore[attr-defined]
     return error
-
-
-def _has_pictures(file: VideoFile, facts: Facts, run: Wanted) -> bool:
-    """Whether every moment of this sampling is kept as a picture of the network's size."""
-    pictures = run.library.thumbs(file.key or "", run.sampling)
-    return len(pictures) == facts.got > 0
 
 
 def _changed(file: VideoFile) -> str:

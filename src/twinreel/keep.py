@@ -17,9 +17,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from twinreel.aligned import Difference, Strip, at_same_moments, compare_pictures
+from twinreel.aligned import PAIRS, Difference, at_same_moments, beside, compare_pictures
 from twinreel.options import KeepOptions
-from twinreel.types import Group, Match, Track, Video
+from twinreel.picture import from_jpeg
+from twinreel.types import Group, Match, Pixels, Track, Video
 
 VERSION = "2"  # part of what a remembered decision hangs on
 
@@ -39,6 +40,7 @@ EFFICIENCY = {
 OLDER_CODEC = 0.6  # mpeg4, mpeg2video, wmv ...
 
 Matching = Callable[[str, str], Match | None]
+Strip = Sequence[tuple[float, Pixels | bytes]]  # seconds, uint8 (160, 160, 3) or JPEG
 Strips = Callable[[str], Strip]
 Say = Callable[[Video, Video], str]  # (winner, loser) -> words
 
@@ -51,7 +53,7 @@ def choose(
     Args:
         members: at least one video.
         match: (path a, path b) -> 'a RELATION b', None where two were not found alike.
-        strips: path -> small pictures, (seconds, uint8 (160, 160, 3)); empty where none are kept.
+        strips: path -> small pictures (see Strip); empty where none are kept.
 
     Returns:
         a Group; `look` is set where no member holds all that the others hold, or none is intact.
@@ -137,11 +139,28 @@ class _Views:
             back = self._known[(b.path, a.path)]
             return back.swapped() if back else None
         if pair not in self._known:
-            found = self._match(a.path, b.path)
-            segments = found.segments if found else ()
-            shown = at_same_moments(self._strips(a.path), self._strips(b.path), segments)
-            self._known[pair] = compare_pictures(*shown)
+            self._known[pair] = self._compare(a, b)
         return self._known[pair]
+
+    def _compare(self, a: Video, b: Video) -> Difference | None:
+        strip_a, strip_b = self._strips(a.path), self._strips(b.path)
+        if strip_a and _same_jpegs(strip_a, strip_b):
+            return Difference()  # the same packets in another container
+        found = self._match(a.path, b.path)
+        segments = found.segments if found else ()
+        few_a, few_b = beside(strip_a, strip_b, segments, 2 * PAIRS)
+        return compare_pictures(*at_same_moments(_decoded(few_a), _decoded(few_b), segments))
+
+
+def _same_jpegs(a: Strip, b: Strip) -> bool:
+    """Whether two strips hold the same pictures to the last byte."""
+    return len(a) == len(b) and all(
+        isinstance(x[1], bytes) and x == y for x, y in zip(a, b, strict=True)
+    )
+
+
+def _decoded(strip: Strip) -> list[tuple[float, Pixels]]:
+    return [(t, from_jpeg(p) if isinstance(p, bytes) else p) for t, p in strip]
 
 
 # -- criteria -----------------------------------------------------------------------------------

@@ -47,6 +47,56 @@ def listen(
     return waves, tracks
 
 
+def same_packets(
+    a_path: str,
+    b_path: str,
+    places: Sequence[tuple[float, float, float]],
+    apart_s: float,
+    beat: Beat = lambda: None,
+) -> tuple[int, int] | None:
+    """The numbers of tracks of two files whose first tracks hold the very same coded sound, copied
+    when one was made from the other; None where they do not.
+
+    Nothing is decoded, and the first second tells most files apart.
+
+    Args:
+        places: (start in a, start in b, seconds) of what must be the same.
+        apart_s: how much earlier or later b's packets may come.
+
+    Raises:
+        CannotRead, CannotOpen, NoVideoStream, DecodeFailed.
+    """
+    with opened(a_path) as a, opened(b_path) as b:
+        if not a.streams.audio or not b.streams.audio:
+            return None
+        coded = [_coding(c.streams.audio[0].codec_context) for c in (a, b)]
+        if coded[0] != coded[1] or coded[0] is None:
+            return None
+        ears = [
+            _Ear(c, video_stream(c, path), path, beat) for c, path in ((a, a_path), (b, b_path))
+        ]
+        first = [(at, there, min(1.0, seconds)) for at, there, seconds in places[:1]]
+        for at, there, seconds in [*first, *places]:
+            mine = ears[0].packets(at, at + seconds)
+            its = ears[1].packets(there - apart_s, there + seconds + apart_s)
+            if len(mine) < 3 or not _within(mine, its):
+                return None
+        return len(a.streams.audio), len(b.streams.audio)
+
+
+def _coding(context: Any) -> Any:
+    """What must agree before packets can mean the same; None where there is no decoder."""
+    if context is None:
+        return None
+    return context.name, context.sample_rate, context.channels, bytes(context.extradata or b"")
+
+
+def _within(row: Sequence[bytes], of: Sequence[bytes]) -> bool:
+    """Whether `row` stands in `of`, unbroken."""
+    n = len(row)
+    return any(of[i : i + n] == row for i in range(len(of) - n + 1) if of[i] == row[0])
+
+
 class _Ear:
     """Reads stretches of the first audio track."""
 
@@ -78,6 +128,11 @@ class _Ear:
             self._lead_s = 4 * self._lead_s + 1.0
             if self._first_s is None and self._lead_s > PATIENCE_S:
                 self._lead_s = float("inf")
+
+    def packets(self, start_s: float, end_s: float) -> list[bytes]:
+        """The track's packets that begin in a stretch, as they are coded."""
+        self._seek(max(0.0, start_s - self._lead_s))
+        return [bytes(p) for p, at in self._packets(start_s, end_s, True) if start_s <= at]
 
     def _seek(self, at_s: float) -> None:
         """To `at_s` after the first picture, or a little before; 0 is the track's beginning."""
@@ -120,6 +175,19 @@ class _Ear:
         Nothing is decoded where the first packet is too late already and an earlier one can be
         had, i.e. not with `from_first`.
         """
+        for packet, _ in self._packets(start_s, end_s, from_first):
+            try:
+                frames = packet.decode()
+            except (av.error.FFmpegError, ValueError):
+                self.bad += 1
+                continue
+            self.good += bool(frames)
+            yield from frames
+
+    def _packets(
+        self, start_s: float, end_s: float, from_first: bool
+    ) -> Iterator[tuple[Any, float]]:
+        """(packet of the track, when it sounds) from LEAD_S before start_s to end_s."""
         packets = self._container.demux(self._track, self._picture)
         misses = 0
         self._first_s = None
@@ -151,13 +219,7 @@ class _Ear:
                     return
                 if at_s < start_s - LEAD_S:
                     continue
-            try:
-                frames = packet.decode()
-            except (av.error.FFmpegError, ValueError):
-                self.bad += 1
-                continue
-            self.good += bool(frames)
-            yield from frames
+            yield packet, start_s if at_s is None else at_s
         if from_first:
             self._over_s = end_s
 

@@ -27,6 +27,7 @@ EXTENSIONS = tuple(
     "mp4 m4v mov mkv webm avi wmv asf flv f4v mpg mpeg mpe m2v vob ts m2ts mts 3gp 3g2 ogv ogm"
     " divx rm rmvb mxf gif y4m".split()
 )
+SAMPLERS = ("uniform", "dense", "keyframes", "fps")
 
 
 def opt(default: Any, help: str, **extra: Any) -> Any:
@@ -68,12 +69,17 @@ class SampleOptions:
     """Which moments of a video are looked at."""
 
     sampler: str = opt(
-        "uniform", "How the moments are chosen.", choices=("uniform", "dense", "keyframes", "fps")
+        "uniform",
+        f"How the moments are chosen: {', '.join(SAMPLERS)}, or module:function of your own.",
+        metavar="NAME",
     )
     moments: int = opt(32, "At most this many moments a video (not for fps and dense).")
     fps: float = opt(1.0, "Moments per second of video time (fps; dense: at least).")
 
     def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS and ":" not in self.sampler:
+            known = ", ".join(SAMPLERS)
+            raise ValueError(f"sampler is {known} or module:function, got {self.sampler!r}")
         if self.fps <= 0:
             raise ValueError(f"fps must be positive, got {self.fps}")
         if self.moments < 1:
@@ -90,8 +96,16 @@ class DecodeOptions:
     nice: int = opt(10, "Process priority to run at (0: normal).")
     thumbs: bool = opt(True, "Keep small pictures of the looked-at moments in the library.")
     retry_failed: bool = opt(False, "Try again what failed in an earlier run.")
+    runner: str = opt("local", "Where videos are decoded: here, or on a Ray cluster.",
+                      choices=("local", "ray"))  # fmt: skip
+    address: str = opt("", "Ray cluster (default: the one that is running, else this machine).",
+                       metavar="HOST:PORT")  # fmt: skip
+    features: str = opt("", "Take arrays that `extract` wrote there; decode nothing.",
+                        metavar="DIR")  # fmt: skip
 
     def __post_init__(self) -> None:
+        if self.features and self.runner != "local":
+            raise ValueError("features are read here: runner ray has nothing to do")
         if self.jobs < 0 or self.stall <= 0:
             raise ValueError(f"jobs >= 0 and stall > 0 are needed, got {self.jobs}, {self.stall}")
         if not 0 <= self.bad_packets <= 1:
@@ -132,6 +146,13 @@ class CompareOptions:
         (), "Compare only with the videos under this path.", metavar="PATH"
     )
     all_matches: bool = opt(False, "List every pair that was scored, also below the threshold.")
+    closer: bool = opt(
+        True, "Settle doubtful pairs by laying their pictures on each other (opens videos again)."
+    )
+    neighbours: str = opt(
+        "auto", "Which pairs are looked at: all, or the nearest by an index (auto: by size).",
+        choices=("auto", "exact", "ann"),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if self.min_score is not None and self.epsilon is not None:

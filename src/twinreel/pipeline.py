@@ -8,6 +8,7 @@ for group in report.groups:
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +16,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import twinreel
-from twinreel import exact, models
-from twinreel.aligned import at_same_moments, is_mirrored
+from twinreel import ann, exact, large, models
+from twinreel.aligned import at_same_moments, beside, is_mirrored
 from twinreel.compare import VERSION as COMPARE_VERSION
 from twinreel.compare import Calibration, Shelf, compare_all
 from twinreel.discover import discover
+from twinreel.doubt import DOUBTFUL, Look, look_again
 from twinreel.embed import features
 from twinreel.errors import CannotRead, NothingFound, VideoError
 from twinreel.grouping import Grouping, folder_pairs
@@ -69,6 +71,7 @@ def find_duplicates(
             run.look()
         with run.interruptible():
             run.score()
+            run.look_again()
         run.select()
         return run.report()
 
@@ -81,6 +84,7 @@ class Run(Inventory):
     matches: dict[tuple[str, str], Match] = field(default_factory=dict)  # by keys, a < b
     model: str = ""
     weights_sha256: str = ""
+    crowds: large.Held | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,31 +98,45 @@ class Run(Inventory):
         self._identity()
         done = self.library.known(self.model, self.sampling)
         past = {} if self.options.decode.retry_failed else self.library.failures()
-        todo: dict[str, VideoFile] = {}
+        todo: dict[str, list[VideoFile]] = defaultdict(list)
         for file in self.files:
             key = file.key or ""
-            if key in done or key in todo:
-                continue
-            if self._reused(key):
+            if key in done or (key not in todo and self._reused(key)):
                 continue
             if key in past and not past[key].transient:
                 p = past[key]
                 self.failures.append(Failure(file.path, p.stage, p.error, p.detail))
             else:
-                todo[key] = file
-        if todo:
+                todo[key].append(file)
+        while todo:
+            todo = self._look_at(todo)
+
+    def _look_at(self, todo: dict[str, list[VideoFile]]) -> dict[str, list[VideoFile]]:
+        """Look at the first file of each content; returns those of which another must be tried."""
+        if self.options.decode.runner == "ray":
+            from twinreel.rays_look import look_there as look_all
+        else:
             from twinreel.jobs import look_all
 
-            for item in look_all(list(todo.values()), self):
-                if isinstance(item, VideoError):
-                    file = todo[getattr(item, "key", "")]
-                    if isinstance(item, CannotRead) and self.root_gone(file):
-                        self.not_reached += 1
-                        return
-                    self.failed(item, file.key or "")
-                else:
-                    facts, features, thumbs = item
-                    self.library.put_look(facts, features, thumbs, self.sampling)
+        again: dict[str, list[VideoFile]] = {}
+        for item in look_all([files[0] for files in todo.values()], self):
+            if not isinstance(item, VideoError):
+                facts, features, thumbs = item
+                self.library.put_look(facts, features, thumbs, self.sampling)
+                continue
+            key: str = getattr(item, "key", "")
+            first, *others = todo[key]
+            if isinstance(item, CannotRead) and self.root_gone(first):
+                self.not_reached += 1
+                return {}
+            self.failed(item, key)
+            if item.stage == "read" and others:
+                again[key] = others  # this file's fault, not the content's
+            else:
+                kind = type(item).__name__
+                for file in others:
+                    self.failures.append(Failure(file.path, item.stage, kind, item.detail))
+        return again
 
     def _reused(self, key: str) -> bool:
         """Take over rows of another sampling of the grid when it holds every planned moment."""
@@ -180,13 +198,59 @@ class Run(Inventory):
         new = {k for k in active if k in known} - done
         if new:
             keys = sorted(done | new | (removed.keys() & known))
-            shelf = Shelf(list(self.library.all_features(self.model, self.sampling, keys)))
             tolerance = self.options.compare.tolerance()
             with self.progress.stage("compare", None):
                 jobs = self.options.decode.jobs or os.cpu_count() or 1
+                if self._is_large(len(new) / len(keys)):
+                    held, least = self._held(), self.options.compare.min_samples
+                    touch, say = self._with_orientation, self.notes.append
+                    large.score(held, keys, new, tolerance, least, jobs, touch, say)
+                    return
+                shelf = Shelf(list(self.library.all_features(self.model, self.sampling, keys)))
                 scored = compare_all(shelf, new, tolerance, self.calibration, jobs)
                 told = (self._with_orientation(m) for m in scored)
                 self.library.put_pairs(self.context, new, (_ordered(m) for m in told))
+
+    def look_again(self) -> None:
+        """Settle doubtful pairs by laying their pictures on each other."""
+        if not self.options.compare.closer:
+            return
+        from twinreel.jobs import job_count
+
+        path = {f.key: f.path for f in self.files if f.key}
+        removed = self.library.recall_all("removed")
+        asked = (
+            m
+            for m in self.library.pairs(self.context, DOUBTFUL[0])
+            if m.a in path and m.b in path.keys() | removed or m.b in path and m.a in removed
+        )
+        look = Look(
+            self.library,
+            self.calibration,
+            f"{self.model} {self.sampling}",
+            self._held().read,
+            path,
+            self.spec.size,
+            job_count(self.options.decode.jobs, self.files),
+        )
+        left = 0
+        for m, why in look_again(asked, look, self.progress):
+            if why:
+                left += 1
+            else:
+                self.library.put_pairs(self.context, (), [m])
+        if left:
+            self.notes.append(f"{left} doubtful pairs could not be looked at again")
+
+    def _is_large(self, share: float) -> bool:
+        """Whether nearest neighbours are asked for; share: of new videos."""
+        rows = self.library.rows(self.model, self.sampling)
+        return ann.wanted(self.options.compare.neighbours, round(share * rows), rows)
+
+    def _held(self) -> large.Held:
+        return large.Held(
+            self.library, self.model, self.sampling, self.context, self.calibration, self.min_score
+        )
 
     def select(self) -> None:
         """The matches of this run's videos, out of all that the library holds."""
@@ -195,19 +259,24 @@ class Run(Inventory):
         active = {f.key for f in self.files} | {f.key for f in self.offline()}
         removed = self.library.recall_all("removed")
         least = 0.0 if self.options.compare.all_matches else self.min_score
+        self.crowds = self._held()
+        large.complete(self.crowds, {key for key in active if key is not None})
         apart = self.library.recall_all("unmatched")
-        old = {f.key for f in self.files if self._archived(f.path)}
+        # With --against, only pairs across the two.
+        here = [*self.files, *self.offline()]
+        old = {f.key for f in here if self._archived(f.path)}
+        new = {f.key for f in here if not self._archived(f.path)} if old else active
         for m in self.library.pairs(self.context, least):
             if " ".join(sorted((quick(m.a), quick(m.b)))) in apart:
                 continue
             if m.a in active and m.b in active:
-                # With --against, only pairs across the two.
-                if not self.options.compare.against or (m.a in old) != (m.b in old):
+                asked = (m.a in old and m.b in new) or (m.a in new and m.b in old)
+                if asked or not self.options.compare.against:
                     self.matches[(m.a, m.b)] = m
             elif m.score >= self.min_score and m.relation == "copy":
-                here, gone = (m.a, m.b) if m.a in active else (m.b, m.a)
-                if here in active and gone in removed:
-                    self._seen_before(here, removed[gone])
+                seen, gone = (m.a, m.b) if m.a in active else (m.b, m.a)
+                if seen in active and gone in removed:
+                    self._seen_before(seen, removed[gone])
         for file in self.files:
             if file.key in removed and removed[file.key]["path"] != file.path:
                 self._seen_before(file.key, removed[file.key])
@@ -223,8 +292,11 @@ class Run(Inventory):
 
     def _archived(self, path: str) -> bool:
         """Whether a path lies under one of --against."""
-        roots = [os.path.realpath(os.path.expanduser(r)) for r in self.options.compare.against]
-        return any(path == r or path.startswith(r.rstrip(os.sep) + os.sep) for r in roots)
+        return any(path == r or path.startswith(r.rstrip(os.sep) + os.sep) for r in self._against)
+
+    @functools.cached_property
+    def _against(self) -> list[str]:
+        return [os.path.realpath(os.path.expanduser(r)) for r in self.options.compare.against]
 
     def _with_orientation(self, m: Match) -> Match:
         """The match with its segments marked where one video mirrors the other."""
@@ -233,20 +305,15 @@ class Run(Inventory):
         a, b = (self.library.thumbs(key) for key in (m.a, m.b))
         if not a or not b:
             return m
-        # A few pictures say it; decoding all of both strips for every match would not be cheap.
-        inside = [p for p in a if any(s.a[0] <= p[0] <= s.a[1] for s in m.segments)] or a
-        few = inside[:: -(-len(inside) // TOLD_BY)]
+        if a == b:
+            return m  # the same packets in another container
         apart = 0.6 * max(_gap(a), _gap(b))
-        wanted = [
-            s.b[0] + (t - s.a[0]) * s.speed for t, _ in few for s in m.segments if s.a[0] <= t
-        ]
-        near = [p for p in b if any(abs(p[0] - t) <= apart for t in wanted)]
-        pictures = at_same_moments(
-            [(t, from_jpeg(data)) for t, data in few],
-            [(t, from_jpeg(data)) for t, data in near],
-            m.segments,
-            apart,
+        # A few pictures say it, and small ones.
+        few_a, few_b = (
+            [(t, from_jpeg(data, TOLD_AT)) for t, data in strip]
+            for strip in beside(a, b, m.segments, TOLD_BY, apart)
         )
+        pictures = at_same_moments(few_a, few_b, m.segments, apart)
         if not is_mirrored(*pictures):
             return m
         return replace(m, segments=tuple(replace(s, mirrored=True) for s in m.segments))
@@ -267,7 +334,11 @@ class Run(Inventory):
             last = self.last_seen.get(file.path, "") if offline else seen
             videos[file.path] = Video(file, f.info, offline, last, f.damage, f.detail, f.picture)
             paths[key].append(file.path)
-        grouping = Grouping(self.library, self.options, videos, paths, self.matches, self.min_score)
+        old = frozenset(path for path in videos if self._archived(path))
+        grouping = Grouping(
+            self.library, self.options, videos, paths, self.matches, self.min_score, old,
+            self.crowds,
+        )  # fmt: skip
         groups, used = grouping.groups()
         if groups and self.options.keep.sound and not self.partial:
             from twinreel.jobs import job_count
@@ -275,11 +346,6 @@ class Run(Inventory):
 
             jobs = job_count(self.options.decode.jobs, self.files)
             groups = with_sound(groups, videos, grouping.match, self.library, jobs, self.progress)
-        listed = {(m.a, m.b): m for m in used}
-        for m in self.matches.values():
-            pair = (paths[m.a][0], paths[m.b][0])
-            if pair not in listed and (pair[1], pair[0]) not in listed:
-                listed[pair] = replace(m, a=pair[0], b=pair[1])
         unlike = sum(
             m.score >= self.min_score and m.relation in ("contains", "part_of", "overlap")
             for m in self.matches.values()
@@ -287,7 +353,7 @@ class Run(Inventory):
         report = Report(
             library=str(self.library.path),
             videos=tuple(videos.values()),
-            matches=tuple(sorted(listed.values(), key=lambda m: (-m.score, m.a, m.b))),
+            matches=tuple(grouping.listed(groups, used)),
             groups=(),
             failures=tuple(self.failures),
             skipped=dict(self.found.skipped),
@@ -321,6 +387,7 @@ class Run(Inventory):
 
 
 TOLD_BY = 4  # moments that tell which way round a match is
+TOLD_AT = 40  # pixels of the pictures' sides
 LEAST_TOLD = 0.3  # below this score nobody asks which way round a match is
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from twinreel.errors import BadReport, OutputError
+from twinreel.lines import line_of
 from twinreel.types import Failure, Group, Match, Segment, Track, Video, VideoFile, VideoInfo
 
 VERSION = 1
@@ -231,19 +232,10 @@ class Report:
         except UnicodeDecodeError:
             raise BadReport(f"{path}: not a text file; name a report that `dups` wrote") from None
         try:
-            first, _, rest = text.partition("\n")
-            if first.startswith("{") and '"format": "lines"' in first:
-                data = json.loads(first)
-                for line in filter(None, rest.split("\n")):
-                    for name, record in json.loads(line).items():
-                        data.setdefault(name, []).append(record)
-            else:
-                data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise BadReport(f"{path}: line {error.lineno}: {error.msg}") from None
-        if not isinstance(data, dict):
-            raise BadReport(f"{path}: not a twinreel report (a JSON object is expected)")
-        return cls.from_dict(data)
+            return cls.from_dict(_parsed(text))
+        except BadReport as error:
+            line = line_of(text, str(error))
+            raise BadReport(f"{path}: {f'line {line}: ' if line else ''}{error}") from None
 
     # -- for people -----------------------------------------------------------------------------
 
@@ -309,6 +301,25 @@ def _plain(record: Any) -> dict[str, Any]:
         if isinstance(value, tuple) and value and hasattr(value[0], "__dataclass_fields__"):
             out[name] = [_plain(v) for v in value]
     return out
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """A report's text, JSON or JSON Lines, as one document. Raises BadReport with the line."""
+    first, _, rest = text.partition("\n")
+    number = 1
+    try:
+        if not (first.startswith("{") and '"format": "lines"' in first):
+            data = json.loads(text)
+        else:
+            data = json.loads(first)
+            for number, line in enumerate(rest.split("\n"), 2):  # noqa: B007
+                for name, record in json.loads(line or "{}").items():
+                    data.setdefault(name, []).append(record)
+    except json.JSONDecodeError as error:
+        raise BadReport(f"line {max(number, error.lineno)}: {error.msg}") from None
+    if not isinstance(data, dict):
+        raise BadReport("not a twinreel report (a JSON object is expected)")
+    return data
 
 
 def _video(d: dict[str, Any]) -> Video:

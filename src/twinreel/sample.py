@@ -9,11 +9,13 @@ of unlike length (an intro cut off at the end, a slower copy) still share moment
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 
 import numpy as np
 
+from twinreel.errors import BadConfig
 from twinreel.options import SampleOptions, fingerprint
 from twinreel.types import SamplePlan, Seconds
 
@@ -34,7 +36,22 @@ def sampler(name: str) -> Callable[[Sampler], Sampler]:
 
 def plan(duration_s: float, options: SampleOptions) -> SamplePlan:
     """The moments for a video of `duration_s` seconds, all within [0, duration), at least one."""
-    return _SAMPLERS[options.sampler](max(duration_s, 0.0), options)
+    return _find(options.sampler)(max(duration_s, 0.0), options)
+
+
+def _find(name: str) -> Sampler:
+    """A sampler of ours, or one named as 'module:function': decoding processes import it, too."""
+    if name in _SAMPLERS:
+        return _SAMPLERS[name]
+    module, _, function = name.partition(":")
+    try:
+        found: Sampler = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadConfig(
+            f"sampler {name!r} cannot be imported ({error}); install its module or put it on "
+            "PYTHONPATH"
+        ) from None
+    return found
 
 
 def grid_step(duration_s: float, moments: int) -> float:
@@ -88,5 +105,6 @@ def sampling_id(options: SampleOptions, size: tuple[int, int]) -> str:
         "dense": [options.moments, options.fps],
         "fps": [options.fps],
     }
-    used = dials[options.sampler]
+    _find(options.sampler)  # a name that cannot be imported is said before any work
+    used = dials.get(options.sampler, [options.moments, options.fps])
     return f"{options.sampler}-{used[0]:g}-{fingerprint(options.sampler, used, size, 'v1')}"

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from twinreel.errors import StoreError, StoreLocked, StoreVersion
-from twinreel.types import Features, Match, Segment, Track, VideoFile, VideoInfo
+from twinreel.types import Features, Floats, Match, Segment, Track, VideoFile, VideoInfo
+from twinreel.vectors import Shards
 
 WAIT_S = 30.0  # for another process to finish writing
 _MIGRATIONS = [
@@ -51,6 +52,7 @@ _MIGRATIONS = [
     CREATE TABLE remembered (kind TEXT, name TEXT, value TEXT, at TEXT,
         PRIMARY KEY (kind, name)) WITHOUT ROWID;
     """,
+    "ALTER TABLE features ADD COLUMN place INTEGER",  # row in vectors.Shards; then `vectors` is ''
 ]
 
 
@@ -137,6 +139,7 @@ class Library:
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
         self.path = path
         self._db = db
+        self._shards = Shards(path.with_name(path.name + ".vectors"))
 
     @classmethod
     def open(cls, path: str | Path | None = None) -> Library:
@@ -164,6 +167,7 @@ class Library:
         self.close()
 
     def close(self) -> None:
+        self._shards.close()
         self._db.close()
 
     @contextlib.contextmanager
@@ -271,26 +275,88 @@ class Library:
     ) -> Iterator[Features]:
         """Features of the given keys (all when None); vectors float32, rounded to float16."""
         sql = (
-            "SELECT key, duration_s, rows, dim, vectors, spans, blank FROM features"
+            "SELECT key, duration_s, rows, dim, vectors, spans, blank, place FROM features"
             " WHERE model = ? AND sampling = ?"
         )
         if keys is None:
-            cursors = [self._db.execute(sql, (model, sampling))]
+            cursors = iter([self._db.execute(sql, (model, sampling))])
         else:
-            cursors = [
+            cursors = (
                 self._db.execute(sql + " AND key = ?", (model, sampling, key)) for key in keys
-            ]
+            )
         for cursor in cursors:
-            for key, duration, n, d, vectors, spans, blank in cursor:
+            for key, duration, n, d, vectors, spans, blank, place in cursor:
                 yield Features(
                     key,
                     model,
                     sampling,
-                    np.frombuffer(vectors, np.float16).reshape(n, d).astype(np.float32),
+                    self._rows(vectors, place, n, d),
                     np.frombuffer(spans, np.float64).reshape(n, 2),
                     np.unpackbits(np.frombuffer(blank, np.uint8), count=n).astype(bool),
                     duration,
                 )
+
+    def _rows(self, vectors: bytes, place: int | None, n: int, d: int) -> Floats:
+        """Vectors as float32 (n, d), from the row itself or from the shards."""
+        if place is None:
+            return np.frombuffer(vectors, np.float16).reshape(n, d).astype(np.float32)
+        try:
+            return self._shards.read(place, n, d)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{self._shards.folder}: {error}; this folder belongs to {self.path}: "
+                "put it back beside it"
+            ) from None
+
+    def pack(self, model: str, sampling: str, batch: int = 4096) -> int:
+        """Move the vectors of a large library into shards beside it; rows moved.
+
+        One transaction per `batch` videos: a kill loses nothing, the next call goes on.
+        """
+        moved = 0
+        while True:
+            with self.transaction():
+                found = self._db.execute(
+                    "SELECT id, rows, dim, vectors FROM features WHERE model = ? AND sampling = ?"
+                    " AND place IS NULL AND rows > 0 ORDER BY id LIMIT ?",
+                    (model, sampling, batch),
+                ).fetchall()
+                for dim in {d for _, _, d, _ in found}:
+                    place = self._db.execute(
+                        "SELECT coalesce(max(place + rows), 0) FROM features WHERE dim = ?", (dim,)
+                    ).fetchone()[0]
+                    ours = [(number, n, data) for number, n, d, data in found if d == dim]
+                    data = b"".join(data for _, _, data in ours)
+                    try:
+                        self._shards.write(place, np.frombuffer(data, np.float16).reshape(-1, dim))
+                    except OSError as error:
+                        raise StoreError(
+                            f"{self._shards.folder}: {error}; free space, then start again"
+                        ) from None
+                    for number, n, _ in ours:
+                        self._db.execute(
+                            "UPDATE features SET vectors = x'', place = ? WHERE id = ?",
+                            (place, number),
+                        )
+                        place, moved = place + n, moved + n
+            if len(found) < batch:
+                return moved
+
+    def rows(self, model: str, sampling: str) -> int:
+        """Vectors held under this model and sampling."""
+        total = self._db.execute(
+            "SELECT coalesce(sum(rows), 0) FROM features WHERE model = ? AND sampling = ?",
+            (model, sampling),
+        )
+        return int(total.fetchone()[0])
+
+    def lengths(self, model: str, sampling: str) -> dict[str, float]:
+        """Key -> duration in seconds of everything that has Features of this model and sampling."""
+        rows = self._db.execute(
+            "SELECT key, duration_s FROM features WHERE model = ? AND sampling = ?",
+            (model, sampling),
+        )
+        return dict(rows)
 
     def samplings(self, key: str, model: str) -> list[str]:
         """The samplings under which this content has Features of this model."""
@@ -331,6 +397,13 @@ class Library:
             (float(t), row[2][end - size : end])
             for t, size, end in zip(times, sizes, ends, strict=True)
         ]
+
+    def pictured(self, sampling: str) -> dict[str, int]:
+        """Key -> how many small pictures of this sampling are kept."""
+        rows = self._db.execute(
+            "SELECT key, length(sizes) / 4 FROM thumbs WHERE sampling = ?", (sampling,)
+        )
+        return dict(rows)
 
     # -- failures -------------------------------------------------------------------------------
 

@@ -55,15 +55,17 @@ def show(report: Report, target: Path | None, most: int) -> None:
             console.print(Text(f"  {printable(f.path)}: {f.stage}: {printable(f.detail)}"))
         if len(report.failures) > 10:
             console.print(f"  and {len(report.failures) - 10} more in the report", style="dim")
-    offline = sum(v.offline for v in report.videos)
+    failed = {f.path for f in report.failures}
+    looked = [v for v in report.videos if v.path not in failed]
+    offline = sum(v.offline for v in looked)
     copies = sum(len(g.members) - 1 for g in report.groups)
     skipped = ", ".join(f"{n} {reason}" for reason, n in sorted(report.skipped.items()))
     state = " (partial: the run was interrupted)" if report.partial else ""
     console.print(
-        f"\n{len(report.videos)} videos{f' ({offline} offline)' if offline else ''}, "
+        f"\n{len(looked)} videos{f' ({offline} offline)' if offline else ''}, "
         f"{len(report.groups)} groups, {copies} copies, "
         f"{human_bytes(sum(freed.values()))} could be freed, "
-        f"{len(report.failures)} failed{state}" + (f"; left out: {skipped}" if skipped else "")
+        f"{len(failed)} failed{state}" + (f"; left out: {skipped}" if skipped else "")
     )
     if target is not None:
         console.print(Text(f"report: {printable(str(target))}"))

@@ -67,6 +67,59 @@ def test_torchvision_clips_with_the_library_preprocessing() -> None:
     _run(spec)
 
 
+@pytest.mark.parametrize(
+    ("name", "frames", "fps", "resize", "tried"),
+    [
+        ("r2plus1d_18", 16, 15.0, (128, 171), 0),
+        ("s3d", 128, 15.0, (256, 256), 16),
+        ("mvit_v2_s", 16, 7.5, (256,), 16),
+        ("swin3d_t", 32, 15.0, (256,), 4),
+    ],
+)
+def test_torchvision_clip_networks(
+    name: str, frames: int, fps: float, resize: tuple[int, ...], tried: int
+) -> None:
+    """What each record says of its input, and that the network takes it (`tried` frames)."""
+    library = _library("torchvision").models
+    recorded = libraries._torchvision(name, "")
+    wants = library.get_model_weights(name).DEFAULT.transforms()
+    assert (recorded.frames, recorded.extra["fps"]) == (frames, fps)
+    assert recorded.extra["resize"] == tuple(wants.resize_size) == resize
+    assert recorded.size == tuple(wants.crop_size * (2 // len(wants.crop_size)))
+    assert recorded.mean == tuple(wants.mean) and recorded.std == tuple(wants.std)
+    assert recorded.extra["interpolation"] == wants.interpolation.value == "bilinear"
+    assert recorded.weights is not None and recorded.weights.url.startswith("https://")
+    if not tried:
+        return  # run above
+    spec = adapters.find(f"torchvision:{name}", "random:1", clip_len=tried)
+    network = models.load(spec, "random:1", "cpu", "fp32")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, tried, *spec.size, 3), np.uint8)
+    rows = network(pixels)
+    assert rows.shape == (1, spec.dim) and np.isfinite(rows).all() and rows.std() > 0
+    # The same network by the library's own hand, on the same tensors.
+    torch.manual_seed(1)
+    theirs = library.get_model(name, weights=None).eval()
+    head, holder = libraries._head(theirs)
+    setattr(holder, head.rpartition(".")[2], nn.Identity())
+    with torch.inference_mode():
+        wanted = theirs(network.prepare(pixels)).numpy()
+    np.testing.assert_allclose(rows, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_a_clip_length_that_a_network_cannot_take_is_one_message() -> None:
+    _library("torchvision")
+    with pytest.raises(ModelError, match="mvit_v2_s does not run on.*clip length"):
+        adapters.find("torchvision:mvit_v2_s", "random:1", clip_len=6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_networks_that_rescale_their_input_do_so() -> None:
+    library = _library("torchvision")
+    assert not library.models.get_model("googlenet", weights=None).transform_input
+    spec = libraries._torchvision("googlenet", "")
+    assert libraries._make_torchvision(spec).transform_input is True
+
+
 def test_torchvision_weights_are_missed_in_one_message(tmp_path: Path, monkeypatch: Any) -> None:
     _library("torchvision")
     monkeypatch.setenv("TWINREEL_WEIGHTS", str(tmp_path))
@@ -162,6 +215,49 @@ def test_transformers(kind: str, frames: int, dim: int, tmp_path: Path) -> None:
     assert not np.allclose(stored, drawn)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_transformers_with_a_named_checkpoint(tmp_path: Path) -> None:
+    """--weights is what is loaded, not what lies in the folder."""
+    if importlib.util.find_spec("torchvision"):
+        _library("torchvision")
+    torch.manual_seed(3)
+    first, wants = _tiny("dinov2")
+    first.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "preprocessor_config.json").write_text(json.dumps(wants))
+    second, _ = _tiny("dinov2")
+    other = tmp_path / "other.pth"
+    torch.save(second.state_dict(), other)
+    name = f"hf:{tmp_path / 'model'}"
+    stored, named = _run(adapters.find(name), ""), _run(adapters.find(name, str(other)), str(other))
+    assert not np.allclose(stored, named)
+    second.save_pretrained(tmp_path / "model")
+    np.testing.assert_allclose(_run(adapters.find(name), ""), named, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("words", "fit", "mean"),
+    [
+        ({"size": {"height": 32, "width": 32}, "image_mean": [0.5, 0.5, 0.5]}, "stretch", 0.5),
+        ({"size": {"shortest_edge": 36}, "image_mean": [0.5, 0.5, 0.5]}, "crop", 0.5),
+        ({"do_center_crop": False, "do_normalize": False, "size": {"height": 32}}, "stretch", 0),
+        ({}, "crop", 0.485),
+    ],
+)
+def test_transformers_preprocessing(
+    words: dict[str, Any], fit: str, mean: float, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec("torchvision"):
+        _library("torchvision")
+    net, _ = _tiny("dinov2")
+    net.save_pretrained(tmp_path)
+    if words:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(words))
+    spec = adapters.find(f"hf:{tmp_path}")
+    assert (spec.fit, spec.mean[0]) == (fit, mean)
+    assert bool(spec.extra.get("assumed")) == (not words)
+
+
 def test_transformers_never_downloads_by_itself() -> None:
     _library("transformers")
     _library("huggingface_hub")
@@ -202,6 +298,34 @@ def test_files_and_factories_give_the_same_rows(tmp_path: Path) -> None:
     np.testing.assert_allclose(rows[0], rows[1], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(rows[0], rows[2], rtol=1e-4, atol=1e-5)
     assert weights.identify(adapters.find(str(script))) == weights.sha256_of(script)
+
+
+def make_unseeded() -> nn.Module:
+    net = Small()
+    nn.init.normal_(net.top.weight, generator=torch.Generator().manual_seed(next(_TURN)))
+    return net
+
+
+_TURN = iter(range(99))
+
+
+def test_weights_of_functions_are_known_by_their_content(tmp_path: Path) -> None:
+    spec = adapters.find(f"{__name__}:make")
+    assert len(weights.identify(spec)) == 64
+    assert weights.identify(spec) == weights.identify(adapters.find(f"{__name__}:make"))
+    # Others at each call: nobody could say what made a vector.
+    unsteady = adapters.find(f"{__name__}:make_unseeded")
+    with pytest.raises(ModelError, match="other weights each time.*--weights"):
+        models.load(unsteady, "", "cpu", "fp32")
+    torch.save(Small().state_dict(), tmp_path / "small.pth")
+    given = str(tmp_path / "small.pth")
+    steady = _run(adapters.find(f"{__name__}:make_unseeded", given), given)
+    np.testing.assert_allclose(steady, _run(spec, ""), rtol=1e-5, atol=1e-6)
+
+
+def test_a_file_that_brings_its_weights_takes_no_others(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="brings its own"):
+        adapters.find(str(tmp_path / "small.pt"), "random:0")
 
 
 @pytest.mark.filterwarnings("ignore")

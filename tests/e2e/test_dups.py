@@ -203,6 +203,63 @@ def test_the_library_may_lie_among_the_videos_and_the_reports(desk: Desk) -> Non
     assert grouped(again) == GROUPS
 
 
+def pairs_of(found: dict[str, Any], relation: str = "exact") -> set[frozenset[str]]:
+    name = os.path.basename
+    chosen = [m for m in found["matches"] if m["relation"] == relation]
+    pairs = {frozenset((name(m["a"]), name(m["b"]))) for m in chosen}
+    assert len(pairs) == len(chosen)  # each pair once
+    return pairs
+
+
+def test_matches_hold_every_pair_of_equal_files_and_every_path(desk: Desk) -> None:
+    """Also of equal files that are not kept, and of those that cannot be decoded."""
+    shutil.copy(desk.videos / "lake bars.mp4", desk.videos / "lake bars again.mp4")
+    for name in ("broken.mp4", "broken too.mp4"):
+        (desk.videos / name).write_text("no video")
+    found = desk.report(code=1)
+    assert pairs_of(found) == {
+        frozenset(("wood.mp4", "wood again.mp4")),
+        frozenset(("lake bars.mp4", "lake bars again.mp4")),
+        frozenset(("broken.mp4", "broken too.mp4")),
+    }
+    lakes = {n for n in names([v["path"] for v in found["videos"]]) if n.startswith("lake")}
+    copies = pairs_of(found, "copy")
+    assert copies == {
+        frozenset((a, b)) for a in lakes for b in lakes
+        if a < b and not (a.startswith("lake bars") and b.startswith("lake bars"))
+    }  # fmt: skip
+    # Both files of a broken content are failures, in this run and the next.
+    assert names([f["path"] for f in found["failures"]]) == ["broken too.mp4", "broken.mp4"]
+    assert desk.report(code=1)["failures"] == found["failures"]
+    assert "7 videos, 3 groups, 5 copies" in desk.dups(desk.videos, code=1)
+    assert ", 2 failed" in desk.dups(desk.videos, code=1)
+
+
+def test_many_equal_files_are_listed_against_one_of_them(desk: Desk) -> None:
+    for i in range(6):
+        shutil.copy(desk.videos / "lake bars.mp4", desk.videos / f"bars {i}.mp4")
+    found = desk.report()
+    bars = {"lake bars.mp4", *(f"bars {i}.mp4" for i in range(6))}
+    ties = [p for p in pairs_of(found) if p <= bars]
+    assert len(ties) == 6 and len(frozenset.intersection(*ties)) == 1
+    copies = pairs_of(found, "copy")  # each with the kept file, one with the third
+    assert {next(iter(p & bars)) for p in copies if "lake.mp4" in p and p & bars} == bars
+    everything = desk.report("--all-matches")
+    assert len([p for p in pairs_of(everything) if p <= bars]) == 7 * 6 // 2
+    assert len([p for p in pairs_of(everything, "copy") if "lake small.mkv" in p and p & bars]) == 7
+
+
+def test_where_one_of_two_equal_files_cannot_be_read_the_other_is(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(desk.videos / "deleted a.mp4", seconds=1, size=SIZE, seed=5)
+    shutil.copy(desk.videos / "deleted a.mp4", desk.videos / "stays.mp4")
+    monkeypatch.setattr(jobs, "work", command.misbehave)
+    found = desk.report(code=1)
+    assert names([f["path"] for f in found["failures"]]) == ["deleted a.mp4"]
+    assert [v["width"] for v in found["videos"] if v["path"].endswith("stays.mp4")] == [SIZE[0]]
+
+
 # -- outputs ------------------------------------------------------------------------------------
 
 

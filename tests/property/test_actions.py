@@ -243,6 +243,7 @@ def test_content_survives(data: bytes) -> None:
     rep = report(draw, store, paths)
     other = rep if draw.below(2) else report(draw, store, paths)
     meddle(draw, store, paths)
+    store.old = data[-1] % 4 == 3
     was, names = live(store), snapshot(store)
 
     def before(n: int, name: str) -> None:
@@ -295,55 +296,114 @@ def videos(store: Store) -> set[str]:
     return {d for p, d in store.files().items() if not p.startswith("/j/") and "/info/" not in p}
 
 
+def few(draw: Draw) -> tuple[Store, list[str]]:
+    """Two to four files of one name, of the same bytes or not."""
+    store = Store(draw.one(("none", "none", "none", *ALIASES)))
+    paths = ["/a/1.mp4", "/b/1.mp4", "/a/b/1.mp4", "/c/1.mp4"][: 2 + draw.below(3)]
+    store.names["/a/b"] = ("dir", 1)
+    for path in paths:
+        store.add(path, draw.one(("filmA", "filmA", "other")), 1 + draw.below(2))
+    if draw.chance(20):
+        store.names["/b/2.mp4"] = store.names["/a/1.mp4"]
+        paths.append("/b/2.mp4")
+    if store.alias != "none":
+        paths += [p.replace("/a/", "/alias/") for p in paths if p.startswith("/a/")]
+    return store, paths
+
+
+def few_options(draw: Draw, action: str) -> ActOptions:
+    return ActOptions(keep=draw.one(KEEP_RULES), prefer=draw.one(((), ("/b/*",), ("/a/*",))))
+
+
+def true_report(draw: Draw, store: Store, paths: list[str]) -> Report:
+    """One group of some of the files, as `dups` would find them."""
+    disk = ModelDisk(store)
+    videos, found = [], []
+    for path in paths:
+        look = disk._look(path)
+        assert look is not None
+        key = key_of(disk._data(path))
+        file = VideoFile(path, look.size, look.mtime_ns, look.inode, look.device, "", key)
+        videos.append(Video(file, INFO))
+    members = [p for p in paths if draw.below(4)]
+    members = members if len(members) > 1 else paths
+    for i, a in enumerate(members):
+        for b in members[i + 1 :]:
+            same = disk._data(a) == disk._data(b)
+            found.append(Match(a, b, 0.9, "exact" if same else "copy"))
+    group = Group(tuple(members), draw.one(members), "w")
+    return Report("", tuple(videos), tuple(found), (group,), roots=("/a", "/b", "/c"))
+
+
 @settings(max_examples=400, **COMMON)
 @given(st.binary(min_size=160, max_size=160), st.binary(min_size=60, max_size=60))
-def test_two_acts_call_by_call(data: bytes, turns: bytes) -> None:
-    """Two acts with opposite views, each call of one between any two calls of the other."""
+def test_call_by_call(data: bytes, turns: bytes) -> None:
+    """Runs with opposite views, each call of one between any two calls of the others.
+
+    Two acts, three, or one act and the undo of an earlier one.
+    """
     os.environ["XDG_DATA_HOME"] = "/home"
     draw = Draw(data)
-    jobs = [(a, options(draw, a)) for a in (draw.one(ACTIONS), draw.one(ACTIONS))]
-    store, paths = world(draw)
-    reports = [report(draw, store, paths), report(draw, store, paths)]
+    mode = draw.one(("two", "two", "undo", "three"))
+    close = draw.below(4) > 0  # few files and true reports: the runs meet at the same names
+    make, views = (few, few_options) if close else (world, options)
+    jobs = [
+        (a, views(draw, a)) for a in (draw.one(ACTIONS) for _ in range(3 if mode == "three" else 2))
+    ]
+    store, paths = make(draw)
+    store.old = bool(draw.below(2))
+    say = true_report if close else report
+    reports = [say(draw, store, paths) for _ in jobs]
     if draw.below(2):
         reports[1] = reports[0]
     was = live(store)
-    may_run = [threading.Semaphore(0), threading.Semaphore(0)]
+    if mode == "undo":
+        run(store, reports[0], *jobs[0], "/j/0")
+
+    def work(i: int, disk: ModelDisk) -> None:
+        if mode == "undo" and i == 0:
+            undo("/j/0", disk=disk)
+        else:
+            apply(plan(reports[i], *jobs[i]), f"/j/{i}", disk=disk)
+
+    interleave(store, work, len(jobs), turns)
+    given_up: set[str] = set()
+    for rep, (action, _) in zip(reports, jobs, strict=True):
+        given_up |= may_give_up(rep, action, was, store)
+    unlike = [rep for i, rep in enumerate(reports) if rep not in reports[:i]]
+    keeps_promise(store, unlike, was, given_up)
+
+
+def interleave(store: Store, work: Any, count: int, turns: bytes) -> None:
+    """Call work(i, disk) for each i at once; `turns` says whose disk makes the next call."""
+    may_run = [threading.Semaphore(0) for _ in range(count)]
     paused = threading.Semaphore(0)
-    ended = [False, False]
+    alive = list(range(count))
     errors: list[BaseException] = []
 
-    def work(i: int) -> None:
+    def begin(i: int) -> None:
         def before(n: int, name: str) -> None:
             paused.release()
             may_run[i].acquire()
 
         may_run[i].acquire()
         try:
-            run(store, reports[i], jobs[i][0], jobs[i][1], f"/j/{i}", before)
+            work(i, ModelDisk(store, before))
         except BaseException as error:
             errors.append(error)
-        ended[i] = True
+        alive.remove(i)
         paused.release()
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in (0, 1)]
+    threads = [threading.Thread(target=begin, args=(i,)) for i in range(count)]
     for thread in threads:
         thread.start()
     n = 0
-    while not all(ended):
-        i = (turns[n % len(turns)] >> (n // len(turns)) % 8) & 1
+    while alive:
+        i = alive[(turns[n % len(turns)] >> (n // len(turns)) % 8) % len(alive)]
         n += 1
-        i = 1 - i if ended[i] else i
         may_run[i].release()
         paused.acquire()
     for thread in threads:
         thread.join()
     if errors:
         raise errors[0]
-    if reports[0] is reports[1]:
-        reports = reports[:1]
-    given_up = {
-        c
-        for rep, (action, _) in zip([reports[0], reports[-1]], jobs, strict=True)
-        for c in may_give_up(rep, action, was, store)
-    }
-    keeps_promise(store, reports, was, given_up)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from twinreel import audio
 from twinreel.audio import Sound, SoundTask, fingerprint, same_sound, windows, work
 from twinreel.errors import CannotOpen, CannotRead, DecodeFailed, NoVideoStream
-from twinreel.listen import RATE, listen
+from twinreel.listen import RATE, listen, same_packets
 from twinreel.types import Segment
 from twinreel.workers import WorkerPool
 
@@ -252,11 +252,36 @@ def test_sound_that_stops_is_not_the_same(original: str, tmp_path: Path) -> None
 
 
 def test_steady_tones_prove_nothing_but_difference(tmp_path: Path) -> None:
-    a, again = film(tmp_path / "a.mp4", tone(440)), film(tmp_path / "b.mkv", tone(440))
+    a, again = film(tmp_path / "a.mp4", tone(440)), film(tmp_path / "b.mkv", 0.9 * tone(440))
     other = film(tmp_path / "c.mp4", tone(1000))
     sound = same_sound(a, again, WHOLE)
     assert (sound.verdict, sound.look) == ("unknown", False), sound
     assert same_sound(a, other, WHOLE).verdict == "different"
+
+
+def test_copied_sound_is_the_same_and_nothing_is_decoded(
+    original: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave = voice(1)
+    other = film(tmp_path / "other.mkv", wave, bits=96_000, begins_s=1.0, sound_s=1.0)  # later
+    elsewhere = wave.copy()
+    elsewhere[round(7 * HZ) : round(8 * HZ)] = 0
+    partly = film(tmp_path / "partly.mp4", elsewhere, bits=96_000)
+    two = film(tmp_path / "two.mkv", wave, voice(2), bits=96_000)
+    assert same_packets(original, partly, [(0.3, 0.3, 10.0)], 0.7) is None
+    assert same_packets(original, partly, [(0.3, 0.3, 5.0)], 0.7) == (1, 1)
+    assert same_packets(original, film(tmp_path / "c.mp4", voice(2)), [(1, 1, 5)], 0.7) is None
+    assert same_packets(original, film(tmp_path / "d.mp4"), [(1, 1, 5)], 0.7) is None
+    assert same_packets(original, original, [(2.0, 4.0, 5.0)], 0.7) is None  # 2 s apart
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(audio, "listen", refuse)
+    for copy, tracks in ((original, (1, 1)), (other, (1, 1)), (two, (1, 2))):
+        sound = same_sound(original, copy, WHOLE)
+        assert (sound.verdict, sound.look, sound.tracks) == ("same", False, tracks), sound
+        assert "the coded sound is the same in 10 s" in sound.why
 
 
 def test_first_track_speaks(original: str, tmp_path: Path) -> None:

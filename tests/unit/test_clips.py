@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +18,7 @@ from tests import videos
 from twinreel.errors import CannotOpen, DecodeFailed, VideoError
 from twinreel.extract.clips import ClipTask, Ended, Rows, Sampling, Take, unroll
 from twinreel.extract.filters import View, geometry
+from twinreel.frames import Tally, all_frames
 
 SMALL = View((90, 160), "stretch")
 
@@ -136,6 +141,80 @@ def test_uneven_frames_are_taken_by_their_times(tmp_path: Path) -> None:
     for picture, (start, _) in zip(pixels, spans, strict=True):
         shown = [n for t, n in truth if t <= start + 1e-6][-1]
         assert videos.read_number(picture) == shown
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"), [("libx264", {"bf": "3", "preset": "fast"}), ("mpeg4", {"bf": "2"})]
+)
+def test_an_avi_knows_no_times_of_showing(
+    codec: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    path = videos.make(tmp_path / "a.avi", seconds=2, codec=codec, options=options)
+    pixels, spans = _one(path, Sampling("all", takes=(Take(SMALL),)))
+    assert [videos.read_number(p) for p in pixels] == list(range(50))
+    np.testing.assert_allclose(np.diff(spans[:, 0]), 1 / 25, atol=1e-6)
+
+
+def test_a_clock_that_starts_anew_loses_nothing(tmp_path: Path) -> None:
+    """Recordings joined with `cat`, as broadcast formats allow."""
+    first = videos.make(tmp_path / "a.ts", seconds=3, seed=1)
+    second = videos.make(tmp_path / "b.ts", seconds=2, seed=2, pts_start_s=40)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(p.read_bytes() for p in (first, second, first)))
+    pixels, spans = _one(joined, Sampling("all", takes=(Take(SMALL),)))
+    numbers = [videos.read_number(p) for p in pixels]
+    assert numbers == [*range(75), *range(50), *range(75)]
+    np.testing.assert_allclose(spans[:, 0], np.arange(200) / 25, atol=2e-3)
+    seconds, _ = _one(joined, Sampling("fps", 1.0, takes=(Take(SMALL),)))
+    assert len(seconds) == 8
+
+
+@pytest.mark.parametrize("late_s", [0.3, 1.3])
+def test_pictures_that_begin_later_than_the_file(late_s: float, tmp_path: Path) -> None:
+    path = _with_early_sound(tmp_path / "late.mkv", late_s)
+    every = Sampling("fps", 10.0, takes=(Take(SMALL),))
+    pixels, spans = _one(path, every)
+    assert len(pixels) == 20 and spans[0, 0] == pytest.approx(late_s, abs=0.06)
+    exact, spans = _one(path, replace(every, seed_exact=True))
+    before = round(late_s * 10)
+    assert len(exact) == 20 + before and spans[0, 0] == 0
+    numbers = [videos.read_number(p) for p in exact]
+    assert len(set(numbers[: before + 1])) == 1 and numbers[before] <= 2
+    assert numbers[before:] == [videos.read_number(p) for p in pixels]
+
+
+def _with_early_sound(path: Path, late_s: float) -> Path:
+    """Two seconds of pictures that begin `late_s` after the sound."""
+    whole = videos.make(path.with_name("plain.mkv"), seconds=2, audio="sine")
+    with av.open(str(whole)) as source, av.open(str(path), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if not packet.size:
+                continue
+            if packet.stream.type == "video":
+                packet.pts += round(late_s / packet.time_base)
+                packet.dts = None  # Matroska keeps none
+            packet.stream = streams[packet.stream.index]
+            out.mux(packet)
+    return path
+
+
+def test_a_packet_that_repeats_the_picture_is_no_damage() -> None:
+    class Packet:
+        is_corrupt = False
+
+        def __init__(self, size: int) -> None:
+            self.size = size
+
+        def decode(self) -> list[Any]:
+            if not self.size:  # what Theora's decoder is told by libavcodec
+                raise av.error.ArgumentError(22, "Invalid argument")
+            return [SimpleNamespace(is_corrupt=False)]
+
+    tally = Tally()
+    container: Any = SimpleNamespace(demux=lambda s: iter(Packet(n) for n in (9, 0, 0, 7)))
+    assert len(list(all_frames(container, None, "", lambda: None, tally))) == 2
+    assert (tally.packets, tally.bad) == (2, 0)
 
 
 # -- clips ----------------------------------------------------------------------------------------

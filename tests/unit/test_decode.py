@@ -434,6 +434,12 @@ def test_check_intact_finds_sound_files_sound(tmp_path: Path, suffix: str) -> No
     assert check_intact(str(path), full=True) == ""
 
 
+def test_check_intact_when_the_last_frames_come_only_at_the_end(tmp_path: Path) -> None:
+    """A last group of pictures shorter than the decoder's delay: all of it comes by flushing."""
+    path = make(tmp_path / "short.mp4", 2.08, gop=50, options={"preset": "medium"})
+    assert check_intact(str(path)) == ""
+
+
 def test_check_intact_finds_damage(tmp_path: Path) -> None:
     source = videos.faststart(tmp_path / "a.mp4", seconds=6, size=(640, 360))
     noisy = videos.garbage(source, tmp_path / "noisy.mp4")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from twinreel import models
+from twinreel.errors import DeviceUnavailable
 from twinreel.extract.forward import Runner
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.plan import plan
@@ -51,9 +52,10 @@ def test_too_large_batches_are_halved_and_said_once() -> None:
 
 
 def test_a_single_row_that_does_not_fit_is_an_error() -> None:
-    runner, _, _ = _runner(room=0)
-    with pytest.raises(torch.OutOfMemoryError):
+    runner, _, said = _runner(room=0)
+    with pytest.raises(DeviceUnavailable, match="resnet18 and one row.*--device cpu"):
         runner.run(0)(np.zeros((4, 4, 4, 3), np.uint8))
+    assert len(said) == 1
 
 
 def test_rows_are_cut_where_the_network_is_trained_for_it() -> None:

@@ -10,27 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.reports import DAY, video
 from twinreel import keep
 from twinreel.demo import Picture, cut, paint
 from twinreel.keep import choose, matches, missing_tracks, unheld_s
 from twinreel.options import KeepOptions
-from twinreel.types import Group, Match, Segment, Track, Video, VideoFile, VideoInfo
+from twinreel.types import Group, Match, Segment, Track, Video
 
-DAY = 86_400 * 10**9
-INFO = {"duration_s", "width", "height", "codec", "fps", "bitrate", "hdr", "audio", "subtitles"}
 SIDE = (160, 160)
-
-
-def video(path: str, **given: Any) -> Video:
-    """A plain 1280x720 H.264 video of 60 s with 300 cycles of detail; change what matters."""
-    info: dict[str, Any] = {"duration_s": 60.0, "width": 1280, "height": 720, "codec": "h264",
-                            "fps": 25.0, "bitrate": 2_000_000}  # fmt: skip
-    info |= {k: v for k, v in given.items() if k in INFO}
-    size = {"coded_width": info["width"], "coded_height": info["height"]}
-    file = VideoFile(path, given.get("size", 15_000_000), given.get("mtime_ns", 1000 * DAY), 1, 1,
-                     "", given.get("key", f"key of {path}"))  # fmt: skip
-    rest = {k: given[k] for k in ("offline", "damage", "detail", "picture") if k in given}
-    return Video(file, VideoInfo(**info, **size), **({"detail": 300.0} | rest))
 
 
 def whole(a: Video, b: Video, **more: Any) -> Match:

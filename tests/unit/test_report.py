@@ -12,56 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.reports import ODD, example, video
 from twinreel import report as reports
 from twinreel.errors import BadReport, OutputError
 from twinreel.report import FolderPair, Report, human_bytes, printable, write_atomically
-from twinreel.types import (
-    Failure,
-    Group,
-    Match,
-    Segment,
-    Track,
-    Video,
-    VideoFile,
-    VideoInfo,
-)
-
-ODD = "/v/new\nline \udcff.mp4"
-
-
-def video(path: str, size: int = 1000, inode: int = 0, **more: Any) -> Video:
-    file = VideoFile(path, size, 5, inode or abs(hash(path)) % 10**9, 1, "uuid-1", f"k{path}")
-    info = VideoInfo(12.5, 1280, 720, 1280, 720, "h264", audio=(Track("aac", "eng", 2),))
-    return Video(file, info, **more)
-
-
-def example() -> Report:
-    return Report(
-        library="/home/u/videos.db",
-        videos=(video("/v/a.mp4", 5000), video("/v/b.mp4", 3000), video(ODD, 70, offline=True)),
-        matches=(
-            Match(
-                "/v/a.mp4", "/v/b.mp4", 0.987654, "contains",
-                (Segment((0.0, 10.0), (2.0, 12.0), 1.0, True),), 0.8, 1.0,
-            ),
-        ),
-        groups=(
-            Group(
-                ("/v/a.mp4", "/v/b.mp4", ODD), "/v/a.mp4", "longer", {"/v/b.mp4": ["sound"]},
-                None, True,
-            ),
-        ),
-        failures=(Failure("/v/c.mp4", "probe", "CannotOpen", "moov atom not found"),),
-        folders=(FolderPair("/v", "/w", 2, 2, 11, 9),),
-        skipped={"symbolic link": 2},
-        options={"min_score": 0.9, "ext": ["mp4"]},
-        model={"name": "twin", "weights_sha256": "0" * 64},
-        notes=("3 pairs share content",),
-        roots=("/v", "/w"),
-        created="2026-01-02T03:04:05Z",
-        twinreel="0.1.0",
-        partial=True,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("ending", ["json", "jsonl", "JSON"])
@@ -132,6 +86,24 @@ def test_a_bad_report_names_the_place(tmp_path: Path, change: dict[str, Any], wo
         Report.load(path)
 
 
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+def test_a_bad_record_is_named_with_its_line(tmp_path: Path, ending: str) -> None:
+    path = example().save(tmp_path / f"r.{ending}")
+    lines = path.read_text().splitlines()
+    (place,) = [n for n, line in enumerate(lines, 1) if '"relation": "contains"' in line]
+    path.write_text("\n".join(lines).replace('"contains"', '"eats"'))
+    with pytest.raises(BadReport, match=rf"r\.{ending}: line {place}: matches\[0\].*'eats'"):
+        Report.load(path)
+    (place,) = [n for n, line in enumerate(lines, 1) if '"keep"' in line]
+    # The kept file's last mention is changed: a member that is not listed.
+    path.write_text("\n".join(lines).replace('["/v/a.mp4", "/v/b.mp4"', '["/v/a.mp4", "/gone"'))
+    with pytest.raises(BadReport, match=rf"line {place}: group member '/gone'"):
+        Report.load(path)
+    path.write_text("\n".join([*lines[:place - 1], lines[place - 1][:-9], *lines[place:]]))
+    with pytest.raises(BadReport, match=rf"line {place}|line {place + 1}"):
+        Report.load(path)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -165,7 +137,7 @@ def test_video_and_match_are_found_by_path() -> None:
 def test_freed_counts_what_removal_frees() -> None:
     report = example()
     assert report.freed(report.groups[0]) == 3000  # not the offline one
-    link = video("/v/link.mp4", 5000, inode=report.videos[0].file.inode)
+    link = video("/v/link.mp4", size=5000, inode=report.videos[0].file.inode)
     report = replace(report, videos=(*report.videos, link))
     group = replace(report.groups[0], members=("/v/a.mp4", "/v/link.mp4", "/v/b.mp4"))
     assert report.freed(group) == 3000  # a hard link of the kept file frees nothing

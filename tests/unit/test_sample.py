@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from twinreel.errors import BadConfig
 from twinreel.options import SampleOptions
 from twinreel.sample import grid_step, plan, sampling_id
+from twinreel.types import SamplePlan
 
 
 def uniform(moments: int) -> SampleOptions:
@@ -91,3 +93,19 @@ def test_bad_dials_are_refused() -> None:
         SampleOptions(fps=0.0)
     with pytest.raises(ValueError, match="moments must be at least 1, got 0"):
         SampleOptions(moments=0)
+
+
+def thirds(duration_s: float, options: SampleOptions) -> SamplePlan:
+    """A sampler that lives outside of twinreel."""
+    return SamplePlan(np.array([0.0, duration_s / 3]), duration_s / 3)
+
+
+def test_a_sampler_of_ones_own_is_named_by_its_module() -> None:
+    own = SampleOptions(sampler=f"{__name__}:thirds", moments=4)
+    assert plan(9.0, own).times_s.tolist() == [0.0, 3.0]
+    assert sampling_id(own, (8, 8)) != sampling_id(uniform(4), (8, 8))
+    assert sampling_id(own, (8, 8)) == sampling_id(own, (8, 8))
+    with pytest.raises(ValueError, match="uniform, dense, keyframes, fps or module:function"):
+        SampleOptions(sampler="thirds")
+    with pytest.raises(BadConfig, match="PYTHONPATH"):
+        sampling_id(SampleOptions(sampler="nowhere_at_all:thirds"), (8, 8))

@@ -56,6 +56,7 @@ def test_a_look_comes_out_as_it_went_in(library: Library) -> None:
     assert library.facts() == {"k": FACTS}
     assert library.thumbs("k") == library.thumbs("k", "s") == thumbs
     assert library.thumbs("k", "other") == [] == library.thumbs("none")
+    assert library.pictured("s") == {"k": 3} and library.pictured("other") == {}
 
 
 def test_other_options_never_meet_these_vectors(library: Library) -> None:

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from twinreel.actions import journal as journals
 from twinreel.actions.disk import Disk, Look, words
 from twinreel.actions.journal import Journal, JournalLost
-from twinreel.actions.kinds import ACTIONS, Record, Run, described
-from twinreel.actions.plan import LINKS, Plan, Skip
+from twinreel.actions.kinds import ACTIONS, Action, Record, Run, described
+from twinreel.actions.plan import Plan, Skip
 from twinreel.actions.survey import survey
 from twinreel.errors import (
     ActionRefused,
@@ -36,6 +36,7 @@ from twinreel.types import Step
 
 RECENT_S = 60.0  # a file younger than this is looked at twice,
 MOMENT_S = 0.25  # this far apart: it may still be growing
+TRIES = 3  # to take a step back
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def apply(
     disk = disk or Disk()
     plan = plan if plan.surveyed else survey(plan, disk)
     path = journal_path or journals.new_path()
-    run = Run(disk, plan.options, plan.roots, secrets.token_hex(4))
+    run = Run(disk, plan.options, plan.roots, secrets.token_hex(8))
     state = _State({s.path for s in plan.steps if s.keep})
     if verdicts is not None:
         state.verdicts = verdicts
@@ -156,9 +157,7 @@ def take(step: Step, n: int, run: Run, state: _State, book: Journal) -> None:
         aside = _check_after(rec, kind.held, look, keeper, disk)
         kind.finish(rec, disk)
     except BaseException as error:  # also Ctrl-C: the step is whole or not at all
-        try:
-            kind.revert(rec, disk)
-        except (TwinreelError, OSError) as second:
+        if second := _taken_back(kind, rec, disk):
             first = words(error).removeprefix(f"{step.path}: ")
             raise ActionRefused(
                 f"{step.path}: {first}; taking it back failed too ({words(second)}): "
@@ -177,6 +176,18 @@ def take(step: Step, n: int, run: Run, state: _State, book: Journal) -> None:
     except JournalLost as error:
         error.done = True
         raise
+
+
+def _taken_back(kind: Action, rec: Record, disk: Disk) -> Exception | None:
+    """None, or why not: tried more than once, because another run may be in the way for a moment."""
+    failed: Exception | None = None
+    for _ in range(TRIES):
+        try:
+            kind.revert(rec, disk)
+            return None
+        except (TwinreelError, OSError) as error:
+            failed = error
+    return failed
 
 
 # Note [checks]
@@ -265,6 +276,8 @@ def _check_after(rec: Record, held: str, look: Look, keeper: Look | None, disk: 
     """The file that was set aside is the checked one, and the kept file still stands, untouched."""
     aside = disk.look(rec[held])
     if aside is None or not (aside.inode == look.inode and aside.size == look.size):
+        if aside is not None and held != "path":
+            rec["file"] = described(aside)  # whatever it is, it goes back
         raise FileChanged(f"{rec['path']}: exchanged for another file a moment ago; taken back")
     if held != "path" and aside.mtime_ns != look.mtime_ns:
         raise FileChanged(f"{rec['path']}: written to a moment ago; taken back")
@@ -274,11 +287,11 @@ def _check_after(rec: Record, held: str, look: Look, keeper: Look | None, disk: 
         still = disk.open_look(rec["keep"])
     except OSError:
         still = None
-    # A rename changes the ctime of what it renames, a link the number of links. If the kept
-    # file's changed with it, the two paths lead to one file, even if a stale network cache still
-    # shows the old name. (A hard link to the kept file is one more link, as it should be.)
-    if still and rec["action"] in LINKS:
-        touched = still.links > keeper.links + (rec["action"] == "hardlink")
+    # A rename changes the ctime of what it renames. If the kept file's changed with it, the two
+    # paths lead to one file, even if a stale network cache still shows the old name. (A new hard
+    # link changes it too, and is one more link, as it should be.)
+    if still and rec["action"] == "hardlink":
+        touched = still.links > keeper.links + 1
     else:
         touched = still is not None and still.ctime_ns != keeper.ctime_ns
     if still is None or not still.unchanged(keeper) or touched:

@@ -29,6 +29,7 @@ if sys.platform != "win32":
 _BLOCK = 1 << 20
 _FICLONE = 0x40049409  # ioctl of Linux: share the blocks of another file
 _RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 NATIVE_TRASH = sys.platform in ("darwin", "win32")  # the system moves it; we cannot name the place
 
@@ -50,6 +51,11 @@ class Look:
     def same_file(self, other: Look) -> bool:
         """One inode, so one file under two names."""
         return (self.device, self.inode) == (other.device, other.inode)
+
+    @property
+    def reserved(self) -> bool:
+        """An empty file without any permission: a name that `Disk.rename` took for a file."""
+        return self.kind == "file" and self.size == 0 and self.mode == 0
 
     def unchanged(self, other: Look) -> bool:
         """Still the same file with the same content, as far as its inode tells."""
@@ -172,30 +178,69 @@ class Disk:
 
     # -- changing -----------------------------------------------------------------------------
 
-    def rename(self, source: str, target: str) -> None:
+    def rename(self, source: str, target: str, back: bool = False) -> None:
         """Rename without ever replacing what stands at `target` (FileExistsError).
 
-        Where the kernel has no such call: link and unlink, which replaces nothing either. Where
-        there are no hard links: a look, then rename (the only case with a gap between the two).
+        Where there is no such call (NFS, old kernels) the name is reserved first: made as an empty
+        file, exclusively, and then renamed over. Nothing else may stand for the file meanwhile: a
+        second name by link and unlink could be taken for another run's and removed by it.
+
+        back: to the file's own old name. There the other way is right: nobody removes a file
+        under its own name, and no empty file may stay there after a kill.
         """
+        if not self._rename_new(source, target):
+            (self._rename_linked if back else self._rename_reserved)(source, target)
+
+    def _rename_new(self, source: str, target: str) -> bool:
+        """Rename to a new name in one call; False where the system cannot."""
         if sys.platform == "win32":
             self._call("rename", os.rename, source, target)
-            return
+            return True
         try:
-            self._call("renameat2", _rename_noreplace, source, target)
+            self._call("renameat2", _renameat, source, target, _RENAME_NOREPLACE)
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
                 raise
-            try:
-                self._call("link", os.link, source, target)
-            except OSError as unlinkable:
-                if unlinkable.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-                if self.look(target) is not None:
-                    raise FileExistsError(errno.EEXIST, "already there", target) from None
-                self._call("rename", os.rename, source, target)
-            else:
-                self._call("unlink", os.unlink, source)
+            return False
+        return True
+
+    def _rename_reserved(self, source: str, target: str) -> None:
+        self.reserve(target)
+        try:
+            self.replace(source, target)
+        except OSError:  # a share may have done it all the same, and lost the answer
+            look = self.look(target)
+            if look is not None and look.reserved:
+                self.unlink(target)
+            raise
+
+    def _rename_linked(self, source: str, target: str) -> None:
+        try:
+            self.link(source, target)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            # No hard links: the one case with a gap between the look and the rename.
+            if self.look(target) is not None:
+                raise FileExistsError(errno.EEXIST, "already there", target) from None
+            self.replace(source, target)
+        else:
+            self.unlink(source)
+
+    def exchange(self, a: str, b: str) -> bool:
+        """Let two names change places in one call; False where the system cannot."""
+        try:
+            self._call("renameat2", _renameat, a, b, _RENAME_EXCHANGE)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            return False
+        return True
+
+    def reserve(self, path: str) -> None:
+        """Take a name: an empty file, which needs no room on a full disk (FileExistsError)."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        os.close(self._call("create", os.open, path, flags, 0))
 
     def replace(self, source: str, target: str) -> None:
         self._call("replace", os.replace, source, target)
@@ -360,11 +405,11 @@ def _libc_rename() -> Any:
 _renameat2 = _libc_rename()
 
 
-def _rename_noreplace(source: str, target: str) -> None:
+def _renameat(source: str, target: str, flag: int) -> None:
     if _renameat2 is None:
         raise OSError(errno.ENOSYS, "no renameat2", source)
     names = os.fsencode(source), os.fsencode(target)
-    if _renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE):
+    if _renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], flag):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), source, None, target)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
@@ -22,6 +21,7 @@ from twinreel.actions.disk import Disk, words
 from twinreel.actions.plan import check
 from twinreel.errors import BadReport, InputError, VideoError
 from twinreel.exact import content_key
+from twinreel.lines import line_of
 from twinreel.report import Report, write_atomically
 from twinreel.types import Failure, Group, Match, Video, VideoFile, VideoInfo
 
@@ -42,13 +42,13 @@ def load(path: str | Path) -> Report:
         form = _form(text)
     if form != "ours":
         return _adopt(json.loads(text), form, str(path))
+    report = Report.load(path)
     try:
-        report = Report.load(path)
         check(report)
     except BadReport as error:
         line = line_of(text, str(error))
         at = f"{path}: line {line}: " if line else f"{path}: "
-        raise BadReport(at + str(error).removeprefix(f"{path}: ")) from None
+        raise BadReport(at + str(error)) from None
     return report
 
 
@@ -210,51 +210,3 @@ def write(report: Report, path: str | Path) -> Path:
                 write_atomically(path, iter(chunks))
             return path
     raise InputError(f"{path}: the ending chooses the form: {', '.join(FORMS)}")
-
-
-# -- where in a file ------------------------------------------------------------------------------
-
-
-def line_of(text: str, message: str) -> int | None:
-    """The line of a report that a message like "groups[2]: ... 'PATH' ..." speaks of."""
-    found = re.search(r"\b(videos|matches|groups|failures|folders)\[(\d+)\]", message)
-    quoted = re.search(r"'([^']+)'", message)
-    name = json.dumps(quoted[1]) if quoted else ""
-    if found:
-        start, end = _span(text, found[1], int(found[2])) or (-1, -1)
-    else:  # 'group member PATH is not among the videos': its last mention is the group's
-        start, end = (text.rfind(name), len(text)) if "group member" in message else (-1, -1)
-    if start < 0:
-        return None
-    exact = text.find(name, start, end) if name else -1
-    return text.count("\n", 0, exact if exact >= 0 else start) + 1
-
-
-def _span(text: str, name: str, index: int) -> tuple[int, int] | None:
-    """Where the index-th record of a top-level list stands in a report's text."""
-    if '"format": "lines"' in text.partition("\n")[0]:
-        starts = [m.start() for m in re.finditer(rf'^{{"{name}":', text, re.MULTILINE)]
-        return (starts[index], text.find("\n", starts[index])) if index < len(starts) else None
-    decoder = json.JSONDecoder()
-    skip = re.compile(r"[\s,:]*")
-
-    def past(i: int) -> int:
-        return skip.match(text, i).end()  # type: ignore[union-attr]
-
-    i = past(text.index("{") + 1)
-    while text[i] != "}":
-        key, i = decoder.raw_decode(text, i)
-        i = past(i)
-        if key != name or text[i] != "[":
-            _, i = decoder.raw_decode(text, i)
-            i = past(i)
-            continue
-        i, n = past(i + 1), 0
-        while text[i] != "]":
-            start = i
-            _, i = decoder.raw_decode(text, i)
-            if n == index:
-                return start, i
-            i, n = past(i), n + 1
-        return None
-    return None

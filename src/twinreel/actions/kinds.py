@@ -30,7 +30,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """What all steps of one run share. tag: unlike any other run's, part of temporary names."""
+    """What all steps of one run share.
+
+    tag: unlike any other run's, part of temporary names; '' when nothing will be done.
+    """
 
     disk: Disk
     options: ActOptions
@@ -81,6 +84,7 @@ def action(name: str) -> Callable[[type[Action]], type[Action]]:
 def described(look: Look, key: str | None = None) -> Record:
     """What a record says about a file."""
     return {
+        "kind": look.kind,
         "size": look.size,
         "mtime_ns": look.mtime_ns,
         "inode": look.inode,
@@ -94,29 +98,48 @@ def described(look: Look, key: str | None = None) -> Record:
 def is_it(path: str, file: Record, disk: Disk) -> bool:
     """Whether a recorded file stands at `path`: by inode and time, else by its content key."""
     look = disk.look(path)
-    if look is None or look.kind != "file" or look.size != file["size"]:
+    if look is None or look.size != file["size"]:
         return False
-    if (look.inode, look.mtime_ns) == (file["inode"], file["mtime_ns"]):
+    kind = file.get("kind", "file")
+    if (look.kind, look.inode, look.mtime_ns) == (kind, file["inode"], file["mtime_ns"]):
         return True
-    return bool(file["key"]) and disk.is_key(path, file["key"])
+    return look.kind == "file" and bool(file["key"]) and disk.is_key(path, file["key"])
 
 
 def put_back(rec: Record, where: str, disk: Disk) -> None:
     """Rename the file from `where` to its old path, replacing nothing."""
     path, file = rec["path"], rec["file"]
-    if disk.look(where) is None or not is_it(where, file, disk):
-        if is_it(path, file, disk):
-            return  # it never left, or is back already
+    here, there = disk.look(path), disk.look(where) if where else None
+    stands = here is not None and (
+        (here.kind, here.inode, here.mtime_ns)
+        == (file.get("kind", "file"), file["inode"], file["mtime_ns"])
+    )
+    if there is not None and is_it(where, file, disk):
+        if here is not None and here.same_file(there) and there.links > 1:
+            disk.unlink(where)  # killed on the way back: one file, two names
+            return
+        if not stands:  # else another run's file of the same content lies there
+            if here is not None:
+                raise ActionRefused(
+                    f"{path}: something else stands there now; move it, then undo again"
+                )
+            places.make_folders(places.missing_folders(os.path.dirname(path), disk), disk)
+            disk.rename(where, path, back=True)
+            disk.sync_folder(os.path.dirname(path))
+            return
+    elif not stands and not is_it(path, file, disk):
         raise ActionRefused(f"{path}: it is no longer at {where}; look for it there by hand")
-    here, there = disk.look(path), disk.look(where)
-    if here is not None and there is not None and here.same_file(there) and there.links > 1:
-        disk.unlink(where)  # killed between link and unlink: one file, two names
-        return
-    if here is not None:
-        raise ActionRefused(f"{path}: something else stands there now; move it, then undo again")
-    places.make_folders(places.missing_folders(os.path.dirname(path), disk), disk)
-    disk.rename(where, path)
-    disk.sync_folder(os.path.dirname(path))
+    if there is not None and there.reserved:
+        disk.unlink(where)  # killed when the name was taken but the file not yet there
+
+
+def set_aside(rec: Record, disk: Disk) -> None:
+    """Rename the file to its `dest`. Raises ActionRefused when that name was taken meanwhile."""
+    try:
+        disk.rename(rec["path"], rec["dest"])
+    except FileExistsError:
+        taken, rec["dest"] = rec["dest"], ""  # another run's: not ours to look at, or to remove
+        raise ActionRefused(f"{rec['path']}: {taken} was taken a moment ago; try again") from None
 
 
 def keeper_stands(rec: Record, disk: Disk) -> bool:
@@ -157,7 +180,7 @@ class Move(Action):
 
     def perform(self, rec: Record, disk: Disk) -> None:
         places.make_folders(rec["made"], disk)
-        disk.rename(rec["path"], rec["dest"])
+        set_aside(rec, disk)
         disk.sync_folder(os.path.dirname(rec["dest"]))
         disk.sync_folder(os.path.dirname(rec["path"]))
 
@@ -205,8 +228,9 @@ class Trash(Move):
             disk.create(rec["info"], rec["text"].encode())
         except FileExistsError:
             info, rec["info"] = rec["info"], ""  # another program's: not ours to remove
+            rec["dest"] = ""  # nor is the name that goes with it
             raise ActionRefused(f"{info}: taken a moment ago; run `act` again") from None
-        disk.rename(rec["path"], rec["dest"])
+        set_aside(rec, disk)
         disk.sync_folder(os.path.dirname(rec["info"]))
         disk.sync_folder(os.path.dirname(rec["dest"]))
         disk.sync_folder(os.path.dirname(rec["path"]))

@@ -15,19 +15,24 @@ from twinreel.actions.kinds import (
     action,
     is_it,
     keeper_stands,
-    put_back,
     tidy,
 )
-from twinreel.errors import ActionRefused
+from twinreel.errors import ActionRefused, KeeperMissing
 from twinreel.types import Step
 
 
 class _Link(Action):
     """Something takes the file's place that leads to the kept file's content.
 
-    The old file gets a second name first, then the link is renamed over the path: there is no
-    moment without a file. That second name goes once all is checked if the bytes are the same;
-    else it stays in the quarantine, for undo.
+    The link is made under a temporary name and exchanged with the file in one call: there is no
+    moment without a file, and whatever stood at the path is under a name of this run's own. Where
+    the system cannot exchange, the file is set aside first. Nothing is ever replaced, and no other
+    run can choose these names, so whatever lies under them came from the path and goes back there.
+    The old file goes once all is checked if the bytes are the same; else it stays in the
+    quarantine, for undo.
+
+    tmp: the link before it takes its place; hold: the old file; old: the link after undo;
+    copy: a file that undo makes anew.
     """
 
     held = "hold"
@@ -38,10 +43,13 @@ class _Link(Action):
                 f"{step.path}: the kept file {step.keep} is on another file system and a link "
                 "would break with it; use trash or move"
             )
-        folder = os.path.dirname(step.path)
+        mark = f"{run.tag}-{n}"
+        own = os.path.join(os.path.dirname(step.path), f".twinreel-{mark}")
         rec: Record = {
-            "tmp": os.path.join(folder, f".twinreel-{run.tag}-{n}-new"),
-            "hold": os.path.join(folder, f".twinreel-{run.tag}-{n}"),
+            "tmp": f"{own}-new",
+            "hold": own,
+            "old": f"{own}-old",
+            "copy": f"{own}-copy",
             "made": [],
             "xattrs": {
                 name: base64.b64encode(value).decode()
@@ -49,7 +57,8 @@ class _Link(Action):
             },
         }
         if step.expect["relation"] != "exact":
-            rec["hold"] = places.quarantine_of(step.path, look, run.roots, "", run.disk)
+            mark = mark if run.tag else ""
+            rec["hold"] = places.quarantine_of(step.path, look, run.roots, "", run.disk, mark)
             rec["made"] = places.missing_folders(os.path.dirname(rec["hold"]), run.disk)
         return rec
 
@@ -62,11 +71,15 @@ class _Link(Action):
         """Whether what stands at the path is the link that was made."""
 
     def perform(self, rec: Record, disk: Disk) -> None:
+        path, tmp, hold = rec["path"], rec["tmp"], rec["hold"]
         places.make_folders(rec["made"], disk)
-        disk.link(rec["path"], rec["hold"])
         self.make(rec, disk)
-        disk.replace(rec["tmp"], rec["path"])
-        disk.sync_folder(os.path.dirname(rec["path"]))
+        if disk.exchange(tmp, path):
+            disk.rename(tmp, hold)
+        else:
+            disk.rename(path, hold)
+            disk.rename(tmp, path, back=True)
+        disk.sync_folder(os.path.dirname(path))
 
     def finish(self, rec: Record, disk: Disk) -> None:
         if rec["relation"] == "exact":
@@ -74,31 +87,35 @@ class _Link(Action):
 
     def revert(self, rec: Record, disk: Disk) -> None:
         path, hold = rec["path"], rec["hold"]
-        here, held = disk.look(path), disk.look(hold)
-        if here is not None and held is not None and here.same_file(held) and held.links > 1:
-            self._drop(rec, disk)
-            disk.unlink(hold)
+        if disk.look(rec["copy"]) is not None:
+            disk.unlink(rec["copy"])  # never finished, else it would be under `hold`
+        new, held = disk.look(rec["tmp"]), disk.look(hold)
+        if held is not None and held.reserved:
+            disk.unlink(hold)  # killed when the name was taken but the file not yet there
+            held = None
+        if new and held is None and (new.kind, new.inode) == ("file", rec["file"]["inode"]):
+            disk.rename(rec["tmp"], hold)  # killed between the two calls: exchanged already
+            held = disk.look(hold)
+        here = disk.look(path)
+        if held is not None and self._traded(here, held, rec, disk):
+            disk.rename(hold, rec["old"])  # killed between the two calls of undo
+            held = None
         elif held is not None and here is None:
-            self._drop(rec, disk)
-            put_back(rec, hold, disk)
-        elif (
-            here is not None
-            and not self.is_ours(here, rec, disk)
-            and is_it(path, rec["file"], disk)
-        ):
-            self._drop(rec, disk)  # never replaced, or taken back already
-        elif here is None or not self.is_ours(here, rec, disk):
+            disk.rename(hold, path, back=True)
+        elif held is not None and here is not None and here.same_file(held):
+            if held.links > 1:
+                disk.unlink(hold)  # killed on the way back: one file, two names
+        elif here is not None and self.is_ours(here, rec, disk):
+            if held is None:
+                self.restore(rec, here, disk)
+            self._keeper_there(rec, here, disk)
+            self._trade(rec, here, disk)
+        elif here is None or held is not None or not is_it(path, rec["file"], disk):
             raise ActionRefused(
                 f"{path}: something else stands there now; move it, then undo again"
             )
-        elif held is not None:
-            self._keeper_there(rec, here, disk)
-            self._drop(rec, disk)
-            disk.replace(hold, path)
-        elif rec["relation"] == "exact":
-            self.restore(rec, here, disk)
-        else:
-            raise ActionRefused(f"{path}: its own content is no longer at {hold}")
+        self._drop(rec, "old", disk)
+        self._drop(rec, "tmp", disk)
         disk.sync_folder(os.path.dirname(path))
         tidy(rec, disk)
 
@@ -111,52 +128,92 @@ class _Link(Action):
         return is_it(rec["hold"], rec["file"], disk) and keeper_stands(rec, disk)
 
     def restore(self, rec: Record, here: Look, disk: Disk) -> None:
-        """Make the file anew from the kept one, which has the same bytes."""
+        """Make the old file anew from the kept one, which has the same bytes."""
+        if rec["relation"] != "exact":
+            raise ActionRefused(f"{rec['path']}: its own content is no longer at {rec['hold']}")
         self._keeper_there(rec, here, disk)
-        self._drop(rec, disk)
-        disk.copy(rec["keep"], rec["tmp"])
-        if not disk.is_key(rec["tmp"], rec["file"]["key"] or rec["keeper"]["key"]):
-            disk.unlink(rec["tmp"])
+        disk.copy(rec["keep"], rec["copy"])
+        if not disk.is_key(rec["copy"], rec["file"]["key"] or rec["keeper"]["key"]):
+            disk.unlink(rec["copy"])
             raise ActionRefused(f"{rec['keep']}: changed since; {rec['path']} stays a link to it")
-        dress(rec["tmp"], rec, disk)
-        disk.replace(rec["tmp"], rec["path"])
+        dress(rec["copy"], rec, disk)
+        disk.rename(rec["copy"], rec["hold"])
+
+    def _trade(self, rec: Record, here: Look, disk: Disk) -> None:
+        """The old file to its path, the link that stands there to a name of our own."""
+        path, hold, old = rec["path"], rec["hold"], rec["old"]
+        if disk.exchange(hold, path):
+            disk.rename(hold, old)
+        else:
+            disk.rename(path, old)
+            disk.rename(hold, path, back=True)
+        got = disk.look(old)
+        if got is None or (got.kind, got.inode) != (here.kind, here.inode):
+            raise ActionRefused(
+                f"{path}: is back; another file was put there meanwhile, it is at {old}"
+            )
+
+    def _traded(self, here: Look | None, held: Look, rec: Record, disk: Disk) -> bool:
+        """Whether the old file is at its path already, and the link where the old file was."""
+        file = rec["file"]
+        if here is None or here.same_file(held):
+            return False
+        back = (here.kind, here.inode, here.mtime_ns) == ("file", file["inode"], file["mtime_ns"])
+        return back or self.is_link(held, rec["hold"], rec, disk)
+
+    def is_link(self, look: Look, path: str, rec: Record, disk: Disk) -> bool:
+        """Whether this is the link that was made, beyond doubt."""
+        return False
+
+    def _drop(self, rec: Record, name: str, disk: Disk) -> None:
+        """Remove the link under a name of our own, unless it may be the last of its content.
+
+        Another act may have counted on it and have given up the kept file for it: so the kept
+        file is looked at when nobody can count on this any more.
+        """
+        look = disk.look(rec[name])
+        if look is None:
+            return
+        stays = rec["path"], rec["hold"], rec["keep"]
+        # What was being made when a failure came may be half of a copy.
+        half = name == "tmp" and look.inode != rec["keeper"]["inode"]
+        if not (
+            look.kind == "link"
+            or half and is_it(rec["keep"], rec["keeper"], disk)
+            or any(self._same(rec[name], other, disk) for other in stays)
+        ):
+            raise ActionRefused(
+                f"{rec['path']}: is back, but {rec['keep']} is gone or changed; "
+                f"what may be its last content stays at {rec[name]}"
+            )
+        disk.unlink(rec[name])
 
     def _keeper_there(self, rec: Record, here: Look, disk: Disk) -> None:
         """What stands at the path may be the last name of the kept content: then it stays."""
-        if here.kind == "link":
+        if here.kind == "link" or self._same(rec["hold"], rec["path"], disk):
             return
-        if rec["keep"] == rec["path"] or not self._holds_the_same(rec, rec["path"], disk):
+        if rec["keep"] == rec["path"] or not self._holds_the_same(rec, disk):
             raise ActionRefused(
                 f"{rec['path']}: the kept file {rec['keep']} is gone or changed, this may be the "
                 "last of its content; it stays"
             )
 
-    def _holds_the_same(self, rec: Record, path: str, disk: Disk) -> bool:
-        """Whether the kept file is there and has the very bytes of `path`.
+    def _holds_the_same(self, rec: Record, disk: Disk) -> bool:
+        """Whether the kept file is there and has the very bytes of what stands at the path.
 
         A content key reads pieces of a file only: it may name a file, never clear one for removal.
         """
-        kept, here = disk.look(rec["keep"]), disk.look(path)
-        if kept is None or here is None or not is_it(rec["keep"], rec["keeper"], disk):
-            return False
-        return kept.same_file(here) or disk.same_bytes(rec["keep"], path)
+        there = is_it(rec["keep"], rec["keeper"], disk)
+        return there and self._same(rec["keep"], rec["path"], disk)
 
-    def _drop(self, rec: Record, disk: Disk) -> None:
-        """Remove the temporary name, if it is there and not the last of the kept content."""
-        look = disk.look(rec["tmp"])
-        if look is not None:
-            if look.kind != "link":
-                # A second name of the kept file needs the very bytes elsewhere; a copy of our own
-                # making may be half written.
-                named = look.inode == rec["keeper"]["inode"]
-                stands = (
-                    self._holds_the_same(rec, rec["tmp"], disk)
-                    if named
-                    else is_it(rec["keep"], rec["keeper"], disk)
-                )
-                if not stands:
-                    raise ActionRefused(f"{rec['tmp']}: may be the last of {rec['keep']}; it stays")
-            disk.unlink(rec["tmp"])
+    def _same(self, a: str, b: str, disk: Disk) -> bool:
+        """Whether both names lead to real files with the same bytes, one file or two."""
+        x, y = disk.look(a), disk.look(b)
+        if x is None or y is None or (x.kind, y.kind) != ("file", "file"):
+            return False
+        if x.same_file(y):
+            return x.links > 1
+        return x.size == y.size and disk.same_bytes(a, b)
 
 
 def dress(path: str, rec: Record, disk: Disk) -> None:
@@ -176,9 +233,14 @@ class Hardlink(_Link):
 
     def make(self, rec: Record, disk: Disk) -> None:
         disk.link(rec["keep"], rec["tmp"])
+        if not is_it(rec["tmp"], rec["keeper"], disk):  # a link, or another file, since the look
+            raise KeeperMissing(f"{rec['path']}: {rec['keep']} was exchanged a moment ago")
+
+    def is_link(self, look: Look, path: str, rec: Record, disk: Disk) -> bool:
+        return (look.kind, look.inode) == ("file", rec["keeper"]["inode"])
 
     def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
-        if look.kind != "file" or look.inode == rec["keeper"]["inode"]:
+        if look.kind != "file" or self.is_link(look, rec["path"], rec, disk):
             return look.kind == "file"
         # Unions of disks number files by their path; then the content tells.
         file = rec["file"]
@@ -193,8 +255,11 @@ class Symlink(_Link):
     def make(self, rec: Record, disk: Disk) -> None:
         disk.symlink(rec["keep"], rec["tmp"])
 
+    def is_link(self, look: Look, path: str, rec: Record, disk: Disk) -> bool:
+        return look.kind == "link" and disk.readlink(path) == rec["keep"]
+
     def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
-        return look.kind == "link" and disk.readlink(rec["path"]) == rec["keep"]
+        return self.is_link(look, rec["path"], rec, disk)
 
 
 @action("reflink")

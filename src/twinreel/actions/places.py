@@ -79,10 +79,13 @@ def trash_info(path: str, top: str, now: float) -> bytes:
     return f"[Trash Info]\nPath={quote(os.fsencode(name))}\nDeletionDate={date}\n".encode()
 
 
-def quarantine_of(path: str, look: Look, roots: tuple[str, ...], to: str, disk: Disk) -> str:
+def quarantine_of(
+    path: str, look: Look, roots: tuple[str, ...], to: str, disk: Disk, mark: str = ""
+) -> str:
     """Where `move` puts a file: below `to`, else in a folder beside the root; the tree is kept.
 
     Where the place beside the root is another file system or not ours to write, it is inside.
+    mark: stands in the name, where no other run may ever choose the same.
     Raises ActionRefused when `to` is on another file system than the file.
     """
     above = [r for r in roots if path.startswith(r.rstrip(os.sep) + os.sep)]
@@ -102,6 +105,8 @@ def quarantine_of(path: str, look: Look, roots: tuple[str, ...], to: str, disk: 
             beside = root
         base = os.path.join(beside, QUARANTINE)
     folder, name = os.path.split(os.path.join(base, kept_tree))
+    if mark:
+        return os.path.join(folder, f".{mark}".join(os.path.splitext(name)))
     return os.path.join(folder, free_name(folder, name, disk))
 
 

@@ -31,7 +31,7 @@ _STREAM = (".m3u8", ".mpd")
 def survey(plan: Plan, disk: Disk | None = None) -> Plan:
     """The same plan without what the disk refuses, with sidecars."""
     disk = disk or Disk()
-    run = Run(disk, plan.options, plan.roots, "survey")
+    run = Run(disk, plan.options, plan.roots, "")
     steps: list[Step] = []
     skipped = list(plan.skipped)
     sidecars: dict[str, list[str]] = {}

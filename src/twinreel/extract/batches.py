@@ -46,6 +46,14 @@ class Batcher:
         while sum(len(p) for _, _, p in self._pending[shape]) >= self._size:
             self._batch(shape)
 
+    def step(self) -> bool:
+        """Run one batch of what waits, full or not; False if nothing waits."""
+        for shape, rows in self._pending.items():
+            if rows:
+                self._batch(shape)
+                return True
+        return False
+
     def drop(self, video: Hashable) -> None:
         """Forget the rows of a video that failed."""
         for shape, rows in self._pending.items():

@@ -44,7 +44,10 @@ def extract_command(
         return
     options = _options(ExtractOptions, flags)
     jobs, folder = _jobs(paths, table, out, options, _options(DiscoverOptions, flags))
-    from twinreel.extract.devices import spread
+    if options.runner == "ray":
+        from twinreel.extract.ray_runner import spread_ray as spread
+    else:
+        from twinreel.extract.devices import spread
 
     with _shown(len(jobs), quiet or as_json) as on_record:
         summary = spread(jobs, options, folder, on_record, lambda w: click.echo(w, err=True))
@@ -77,7 +80,12 @@ def _jobs(
     suffix = FORMATS[options.format]
     if table:
         root = Path(out) if out else None
-        jobs = manifest.from_csv(Path(table), suffix, root)
+        if options.runner == "ray":
+            from twinreel.extract.ray_runner import read_list
+
+            jobs = read_list(table, suffix, root)
+        else:
+            jobs = manifest.from_csv(Path(table), suffix, root)
         return jobs, manifest.run_folder(jobs, root)
     if not out:
         raise click.UsageError("folders need -o DIR: where should the outputs go?")

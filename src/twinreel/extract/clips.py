@@ -25,15 +25,14 @@ import numpy.typing as npt
 from twinreel.errors import DecodeFailed
 from twinreel.extract.filters import Chain, Lens, View
 from twinreel.extract.options import SAMPLERS, TAILS
-from twinreel.frames import Beat, Tally, all_frames
+from twinreel.extract.timed import timed
+from twinreel.frames import Beat, Tally
 from twinreel.probe import describe, opened, rational, video_stream
 from twinreel.types import Seconds, VideoInfo
 
-CHUNK_BYTES = 4 << 20  # rows are sent when they hold this much
-RAW_FPS = 25  # streams that state no rate and carry no timestamps
-# A timestamp this far past the stated end is a broken one; at a steady rate it would be filled
-# with copies of the frame before.
-BEYOND_S = 60.0
+# Rows are sent when they hold this much, or when the first of them has waited so long: the network
+# has nothing to do meanwhile.
+CHUNK_BYTES, CHUNK_S = 4 << 20, 0.2
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class _Cutter:
         self._rows: list[npt.NDArray[np.uint8]] = []
         self._spans: list[tuple[float, float]] = []
         self._bytes = 0
-        self._made = 0
+        self._since = 0.0  # when the first of the rows was made
         self._pending = 0  # frames since the last row was made
         self.valid = 0
 
@@ -171,13 +170,14 @@ class _Cutter:
             row = np.stack(pictures)
         if self._rows and self._rows[0].shape != row.shape:
             yield self._flush()
+        if not self._rows:
+            self._since = time.monotonic()
         self._rows.append(row)
         self._spans.append((self._window[0][1], self._window[valid - 1][2]))
         self._bytes += row.nbytes
-        self._made += 1
         self._pending = 0
         self.valid = valid
-        if self._bytes >= CHUNK_BYTES:
+        if self._bytes >= CHUNK_BYTES or time.monotonic() - self._since > CHUNK_S:
             yield self._flush()
 
     def _flush(self) -> Rows:
@@ -220,10 +220,10 @@ class _Sampler:
             return int(length_s * self._sampling.fps + 0.5)
         return 0
 
-    def add(self, frame: Any, base: Fraction, start: float, end: float) -> Iterator[Rows]:
+    def add(self, frame: Any, start: float, end: float) -> Iterator[Rows]:
         kind = self._sampling.sampler
         if kind == "fps":
-            for out in self._chain.push(frame, base):
+            for out in self._chain.push(frame):
                 yield from self._steady(out)
             if not self.frames and self._last is None:
                 self._last = (frame, start, end)
@@ -286,12 +286,12 @@ def unroll(task: ClipTask, beat: Beat = lambda: None) -> Iterator[Rows | Ended]:
         ]
         if all(s.sampler == "keyframes" for s in task.samplings):
             stream.codec_context.skip_frame = "NONKEY"
-        rotation = 0
+        rotation, exact = 0, any(s.seed_exact for s in task.samplings)
         try:
-            for frame, base, start, end in _timed(container, stream, task, info, tally, beat):
+            for frame, start, end in timed(container, stream, task, info, tally, beat, exact):
                 rotation = frame.rotation
                 for sampler in samplers:
-                    for rows in sampler.add(frame, base, start, end):
+                    for rows in sampler.add(frame, start, end):
                         since = time.monotonic()
                         yield _shift(rows, task.start)
                         waited += time.monotonic() - since
@@ -359,67 +359,3 @@ def _damage(length_s: float, tally: Tally) -> str:
     if length_s - tally.last_s > max(1.0, 0.02 * length_s):
         words.append(f"decoded {tally.last_s:.1f} s of {length_s:.1f} s")
     return "; ".join(words)
-
-
-def _timed(
-    container: Any, stream: Any, task: ClipTask, info: VideoInfo, tally: Tally, beat: Beat
-) -> Iterator[tuple[Any, Fraction, float, float]]:
-    """(frame, its time base, start, end), in seconds from the task's start.
-
-    Zero is the container's start, which may lie before its first picture. A frame that is on the
-    screen when the task starts is moved to that moment.
-    """
-    stream.codec_context.thread_count = 1  # one process per core decodes
-    base = rational(stream.time_base) or Fraction(1, 1000)
-    rate = rational(stream.guessed_rate) or rational(stream.average_rate) or Fraction(RAW_FPS)
-    usual = max(1, round(1 / (rate * base)))
-    origin = container.start_time
-    zero = round(Fraction(origin, 1_000_000) / base) if origin is not None else None
-    if task.start:
-        zero = (zero or 0) + round(Fraction(task.start) / base)
-        # Without a usable index everything before the start is decoded and left out.
-        try:
-            container.seek(zero, stream=stream, backward=True)
-        except av.error.FFmpegError:
-            container.seek(0)
-    limit = None if task.end is None else round(Fraction(task.end - task.start) / base)
-    beyond = (info.duration_s * 2 + BEYOND_S) / float(base) if info.duration_s else float("inf")
-    coming, held = None, None
-    for frame in all_frames(container, stream, task.path, beat, tally):
-        at = frame.pts if frame.pts is not None else frame.dts
-        at = coming if at is None else at
-        zero = zero if zero is not None else (at or 0)
-        at = zero if at is None else at
-        lasts = frame.duration or usual
-        coming = at + lasts
-        at -= zero
-        if abs(at) > beyond:
-            tally.bad += 1
-            tally.words = tally.words or "timestamps far outside the stated length"
-            continue
-        if limit is not None and at >= limit:
-            break
-        tally.frames += 1
-        if task.start and at < 0:
-            held = (frame, min(0, at + lasts))
-            tally.frames -= 1
-            continue
-        if held is not None and at > 0:
-            yield _stamped(held[0], base, 0, at, tally)
-        held = None
-        if limit is not None:
-            lasts = min(lasts, limit - at)
-        yield _stamped(frame, base, at, lasts, tally)
-    if held is not None and held[1] >= 0:  # the last frame of all, shown at the start
-        tally.frames += 1
-        yield _stamped(held[0], base, 0, 1, tally)
-
-
-def _stamped(
-    frame: Any, base: Fraction, at: int, lasts: int, tally: Tally
-) -> tuple[Any, Fraction, float, float]:
-    frame.pts, frame.duration = at, lasts
-    frame.time_base = base
-    start, end = float(at * base), float((at + lasts) * base)
-    tally.last_s = max(tally.last_s, end)
-    return frame, base, start, end

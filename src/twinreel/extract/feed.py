@@ -36,12 +36,16 @@ class Feed:
         self.waited_s = 0.0
 
     def events(
-        self, tasks: Iterable[Any], meanwhile: Callable[[], object] = lambda: None
+        self,
+        tasks: Iterable[Any],
+        meanwhile: Callable[[], object] = lambda: None,
+        idle: Callable[[], bool] = lambda: False,
     ) -> Iterator[Event]:
         """What the pool's `run` gives. Tasks are taken in the reading thread.
 
         No process is started where there is no task. meanwhile: called here once the first task
-        is found, while the processes start and decode.
+        is found, while the processes start and decode. idle: called here while nothing has come,
+        until it says that it had nothing to do.
         """
         begun, over = threading.Event(), threading.Event()
         out: queue.Queue[Event | BaseException | None] = queue.Queue(DEEP)
@@ -74,6 +78,8 @@ class Feed:
         if not over.is_set():
             meanwhile()
         while True:
+            while out.empty() and idle():
+                pass
             since = time.monotonic()
             item = out.get()
             self.waited_s += time.monotonic() - since

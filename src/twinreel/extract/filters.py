@@ -1,7 +1,7 @@
 """libavfilter graphs: decoded frames -> frames at a steady rate -> RGB pictures of a set size.
 
     steady = Chain([("fps", "fps=1")])
-    for frame in steady.push(decoded, time_base): ...
+    for frame in steady.push(decoded): ...
     picture = Lens(View(size=(224, 224), fit="short"))(frame)      # uint8 (224, 398, 3)
 
 The filters are FFmpeg's own (they come with PyAV), so pictures are equal to the last bit to those
@@ -105,12 +105,19 @@ class Chain:
         self._steps = list(steps)
         self._graph: Any = None
 
-    def push(self, frame: Any, time_base: Fraction) -> Iterator[Any]:
+    def push(self, frame: Any) -> Iterator[Any]:
         """Give one frame, get those that are ready."""
         if self._graph is None:
-            self._graph = self._build(frame, time_base)
+            self._graph = self._build(frame)
         self._graph.push(frame)
         yield from self._ready()
+
+    def swap(self, frame: Any) -> Any:
+        """Give one frame, get one: for filters that hold none back."""
+        if self._graph is None:
+            self._graph = self._build(frame)
+        self._graph.push(frame)
+        return self._graph.pull()
 
     def end(self) -> Iterator[Any]:
         """No more frames: get the rest."""
@@ -130,14 +137,15 @@ class Chain:
                     return
                 raise
 
-    def _build(self, frame: Any, time_base: Fraction) -> Any:
+    def _build(self, frame: Any) -> Any:
         graph = av.filter.Graph()
+        graph.threads = 1  # one process per core decodes
         nodes = [
             graph.add_buffer(
                 width=frame.width,
                 height=frame.height,
                 format=frame.format,
-                time_base=time_base,
+                time_base=rational(frame.time_base) or Fraction(1, 1000),
             )
         ]
         nodes += [graph.add(name, args) if args else graph.add(name) for name, args in self._steps]
@@ -162,9 +170,7 @@ class Lens:
         shape = (frame.width, frame.height, frame.format.name, turned)
         if shape != self._shape:
             self._chain, self._shape = Chain(self._steps(frame, turned)), shape
-        base = rational(frame.time_base) or Fraction(1, 1000)
-        # One frame in is one frame out: none of these filters holds any back.
-        (out,) = self._chain.push(frame, base)
+        out = self._chain.swap(frame)
         pixels: Pixels = np.ascontiguousarray(out.to_ndarray(format="rgb24"))
         return pixels
 

@@ -1,8 +1,8 @@
 """The networks of a run on their device: pixels in, finished rows out.
 
 Loaded when there is something to do, while the decoders start. Batches that do not fit the
-device's memory are halved, which is said once. On a CPU a batch is run in small pieces: that is as
-fast, and the memory stays small.
+device's memory are halved, which is said once. On a CPU a batch is run in small pieces, one on
+each core: that is as fast, the memory stays small, and a decoder holds up only the core it is on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from twinreel import models
+from twinreel.errors import DeviceUnavailable
 from twinreel.extract.batches import Pixels, Projection
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.plan import Entry
+from twinreel.models import ModelSpec
 from twinreel.types import Floats
 
-CPU_PIXELS = 800_000  # of one piece, all frames together
+CPU_PIXELS = 800_000  # of all pieces that are run at once, all frames together
 L2_LEAST = 1e-12  # a row of zeros stays one
 
 
@@ -31,12 +34,20 @@ class Runner:
     """Runs entry i of a run: `run(i)` on pixels, then `finish(i)` on its vectors."""
 
     def __init__(
-        self, entries: list[Entry], options: ExtractOptions, say: Callable[[str], None]
+        self,
+        entries: list[Entry],
+        options: ExtractOptions,
+        say: Callable[[str], None],
+        networks: dict[int, Any] | None = None,
     ) -> None:
+        """networks: loaded ones by entry, which a caller keeps from run to run."""
         self.entries = entries
         self._options, self._say = options, say
-        self._networks: dict[int, Any] = {}
-        self._limit: dict[int, int] = {}
+        self._networks: dict[int, Any] = {} if networks is None else networks
+        self._threads = options.threads or os.cpu_count() or 1
+        self._pool: ThreadPoolExecutor | None = None
+        self._limit: dict[int, int] = {}  # rows that fit a device's memory, by entry
+        self._halved: set[int] = set()
         self.projections: dict[int, Projection] = {}
         self.seconds = {"transfer": 0.0, "model": 0.0}
 
@@ -52,7 +63,7 @@ class Runner:
         if i not in self._networks:
             import torch
 
-            torch.set_num_threads(self._options.threads or os.cpu_count() or 1)
+            torch.set_num_threads(self._threads)
             entry = self.entries[i]
             network = models.load(
                 entry.spec, entry.weights, self._options.device, self._options.precision
@@ -89,55 +100,89 @@ class Runner:
         return size if self.entries and size in self.entries[i].spec.nested else 0
 
     def run(self, i: int) -> Callable[[Pixels], Floats]:
-        """A function: uint8 (n, ...) -> float32 (n, ...), for any n."""
+        """A function: uint8 (n, ...) -> float32 (n, ...), for any n.
+
+        It raises DeviceUnavailable where not even one row fits the device's memory.
+        """
 
         def forward(pixels: Pixels) -> Floats:
             network = self.network(i)
-            if i not in self._limit:
-                self._limit[i] = self._piece(network, pixels)
-            done: list[Floats] = []
-            at = 0
-            while at < len(pixels):
-                part = pixels[at : at + self._limit[i]]
-                vectors = self._try(i, network, part)
-                if vectors is not None:
-                    done.append(vectors)
-                    at += len(part)
-            return np.concatenate(done)
+            if network.device.type == "cpu":
+                return self._on_cores(network, pixels)
+            return self._on_device(i, network, pixels)
 
         return forward
 
-    def _piece(self, network: Any, pixels: Pixels) -> int:
-        if network.device.type != "cpu":
-            return self._options.batch_size
-        area = int(np.prod(pixels.shape[1:-1]))
-        return max(1, min(self._options.batch_size, CPU_PIXELS // area))
+    def _on_cores(self, network: Any, pixels: Pixels) -> Floats:
+        """Small pieces, as many at once as there are threads.
 
-    def _try(self, i: int, network: Any, pixels: Pixels) -> Floats | None:
-        """Vectors, or None if the memory was too small and the pieces are now smaller."""
+        Cores that share a layer wait for the slowest of them, which a decoder may hold up; cores
+        that have a piece each do not. The pieces are as fast as large ones, down to single rows.
+        """
+        area = int(np.prod(pixels.shape[1:-1]))
+        size = max(1, CPU_PIXELS // area)
+        shared = _shareable(network.spec)
+        if shared:
+            size = max(1, min(size // self._threads, len(pixels) // (4 * self._threads)))
+        parts = [pixels[at : at + size] for at in range(0, len(pixels), size)]
+        begun = time.monotonic()
+        if shared and 1 < self._threads <= len(parts):
+            done = list(self._cores().map(lambda part: _compute(network, part), parts))
+            prepared = sum(seconds for _, seconds in done) / self._threads
+        else:
+            done = [_compute(network, part) for part in parts]
+            prepared = sum(seconds for _, seconds in done)
+        self.seconds["transfer"] += prepared
+        self.seconds["model"] += time.monotonic() - begun - prepared
+        return np.concatenate([vectors for vectors, _ in done])
+
+    def _cores(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            import torch
+
+            self._pool = ThreadPoolExecutor(
+                self._threads, "network", initializer=torch.set_num_threads, initargs=(1,)
+            )
+        return self._pool
+
+    def _on_device(self, i: int, network: Any, pixels: Pixels) -> Floats:
+        """Whole batches, halved for good where the device's memory is too small for them."""
         import torch
 
-        since = time.monotonic()
-        try:
-            with torch.inference_mode():
-                x = network.prepare(pixels)
-                ready = time.monotonic()
-                vectors = _compute(network, x)
-        except torch.OutOfMemoryError:
-            if self._limit[i] == 1:
-                raise
-            first = self._limit[i] == self._options.batch_size
-            self._limit[i] = max(1, min(len(pixels), self._limit[i]) // 2)
-            if first:
-                self._say(
-                    f"{network.device}: out of memory with batches of {len(pixels)}; "
-                    f"going on with {self._limit[i]} (and less, if need be)"
-                )
-            torch.cuda.empty_cache()
-            return None
-        self.seconds["transfer"] += ready - since
-        self.seconds["model"] += time.monotonic() - ready
-        return vectors
+        done: list[Floats] = []
+        at = 0
+        while at < len(pixels):
+            limit = self._limit.setdefault(i, self._options.batch_size)
+            part = pixels[at : at + limit]
+            begun = time.monotonic()
+            try:
+                vectors, prepared = _compute(network, part)
+            except torch.OutOfMemoryError:
+                vectors = None
+            if vectors is None:
+                # Out of the handler: the error holds on to the memory.
+                self._halve(i, network, len(part))
+                torch.cuda.empty_cache()
+                continue
+            done.append(vectors)
+            at += len(part)
+            self.seconds["transfer"] += prepared
+            self.seconds["model"] += time.monotonic() - begun - prepared
+        return np.concatenate(done)
+
+    def _halve(self, i: int, network: Any, rows: int) -> None:
+        if rows == 1:
+            raise DeviceUnavailable(
+                f"{network.device}: its memory does not hold {network.spec.name} and one row; free "
+                "some of it, or try --device cpu"
+            )
+        self._limit[i] = rows // 2
+        if i not in self._halved:
+            self._halved.add(i)
+            self._say(
+                f"{network.device}: out of memory with batches of {rows}; going on with "
+                f"{rows // 2} (and less, if need be)"
+            )
 
     def finish(self, i: int, vectors: Floats) -> npt.NDArray[Any]:
         """Projection, rows of length 1, then the written type: in this order, as the seed does."""
@@ -152,14 +197,24 @@ class Runner:
         return vectors.astype(np.float16 if self._options.half_precision else np.float32)
 
 
-def _compute(network: Any, x: Any) -> Floats:
-    """Normalised floats on the device -> float32 (n, ...)."""
+def _shareable(spec: ModelSpec) -> bool:
+    """Whether threads may run it side by side: ours keep nothing from call to call, others may."""
+    ours = spec.builder.startswith("twinreel.models.")
+    return ours and spec.extra.get("kind", "ours") == "ours"
+
+
+def _compute(network: Any, pixels: Pixels) -> tuple[Floats, float]:
+    """uint8 (n, ...) -> float32 (n, ...), and the seconds it took to bring the pixels in place."""
     import torch
 
-    if network.spec.frames == 1:
-        x = x.contiguous(memory_format=torch.channels_last)
-    vectors: Floats = network.module(x).float().cpu().numpy()
-    return vectors
+    begun = time.monotonic()
+    with torch.inference_mode():
+        x = network.prepare(pixels)
+        if network.spec.frames == 1:
+            x = x.contiguous(memory_format=torch.channels_last)
+        ready = time.monotonic()
+        vectors: Floats = network.module(x).float().cpu().numpy()
+    return vectors, ready - begun
 
 
 def digest(path: Path) -> str:

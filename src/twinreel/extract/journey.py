@@ -44,6 +44,21 @@ WAITING_BYTES = 256 << 20
 POLL_S = 0.5  # between looks at videos that other processes hold
 
 
+@dataclass
+class Standing:
+    """What outlives one call of `extract`: the networks, the claims, what is known of outputs."""
+
+    networks: dict[int, Any] = field(default_factory=dict)
+    claims: Claims | None = None
+    shelf: Shelf | None = None
+    notes: Notes | None = None
+
+    def close(self) -> None:
+        """Give the claims back."""
+        if self.claims is not None:
+            self.claims.close()
+
+
 def extract(
     jobs: list[Job],
     options: ExtractOptions,
@@ -52,6 +67,7 @@ def extract(
     entries: list[Entry] | None = None,
     on_record: Callable[[Meta, Summary], None] = lambda record, summary: None,
     say: Callable[[str], None] = lambda words: None,
+    standing: Standing | None = None,
 ) -> Summary:
     """Write the features of every job.
 
@@ -60,6 +76,8 @@ def extract(
         entries: the networks, as `plan` gives them (default: planned from the options).
         on_record: called with each video's status record as it is known.
         say: called with things worth knowing once.
+        standing: what is kept from call to call by a caller who brings jobs by and by; such a
+        caller ends with `standing.close()`.
 
     Raises:
         ModelError: a network cannot be built. A broken video raises nothing; a broken disk ends
@@ -68,8 +86,9 @@ def extract(
     yield_cores()
     k, n = options.part()
     run = _Run(
-        jobs[k::n], options, folder or run_folder(jobs), entries or plan(options), on_record, say
-    )
+        jobs[k::n], options, folder or run_folder(jobs), entries or plan(options), on_record, say,
+        standing,
+    )  # fmt: skip
     return run.go()
 
 
@@ -103,16 +122,21 @@ class _Run:
         entries: list[Entry],
         on_record: Callable[[Meta, Summary], None],
         say: Callable[[str], None],
+        standing: Standing | None = None,
     ) -> None:
         self._jobs, self._options, self._folder = jobs, options, folder
         self._on_record, self._say = on_record, say
         self._summary = Summary(folder)
         with disk(folder):
             (folder / HIDDEN).mkdir(parents=True, exist_ok=True)
-        self._claims = Claims(folder / HIDDEN / "claims", options.lease)
-        owner = self._claims.owner
-        self._shelf = Shelf(folder, options.format, options.meta, owner)
-        self._notes = Notes(folder / HIDDEN, "status", owner)
+        self._stands = standing is not None
+        kept = standing or Standing()
+        if kept.claims is None:
+            kept.claims = Claims(folder / HIDDEN / "claims", options.lease)
+            kept.shelf = Shelf(folder, options.format, options.meta, kept.claims.owner)
+            kept.notes = Notes(folder / HIDDEN, "status", kept.claims.owner)
+        assert kept.shelf is not None and kept.notes is not None
+        self._claims, self._shelf, self._notes = kept.claims, kept.shelf, kept.notes
         self._begun = time.time()
         self._open: dict[str, _Video] = {}
         self._written: list[tuple[_Video, Meta]] = []  # in a shard that is still open
@@ -120,7 +144,7 @@ class _Run:
         self._feed: Feed | None = None
         self._lock = threading.Lock()
         self._write_s = 0.0
-        self._runner = Runner(entries, options, say)
+        self._runner = Runner(entries, options, say, kept.networks)
         self._entries = self._runner.entries
         self._samplings, self._owners = merged(self._entries)
         self._batchers = [
@@ -175,7 +199,9 @@ class _Run:
                 self._claims.release(claim)
             return None
         source = source_of(job.video)
-        self._notes.add({"name": job.name, "video": job.video, "state": "started",
+        if job.url:
+            source["path"] = job.url
+        self._notes.add({"name": job.name, "video": job.shown, "state": "started",
                          "by": self._claims.owner})  # fmt: skip
         return _Video(job, claim, source, time.monotonic(), wanted)
 
@@ -234,7 +260,7 @@ class _Run:
             self._entries = self._runner.entries
             feed.waited_s = 0.0
             while todo:
-                for event in feed.events(self._tasks(todo), self._runner.load):
+                for event in feed.events(self._tasks(todo), self._runner.load, self._idle):
                     self._handle(event)
                 for batcher in self._batchers:
                     batcher.flush()
@@ -244,8 +270,9 @@ class _Run:
                 if todo:
                     time.sleep(POLL_S)
                     self._notes.refresh()
-            self._claims.sweep()
-            self._gather()
+            if not self._stands:
+                self._claims.sweep()
+                self._gather()
         except OutputError as error:
             self._summary.stopped = str(error)
         except KeyboardInterrupt:
@@ -253,7 +280,8 @@ class _Run:
             self._summary.stopped = "stopped by the user; the same command goes on from here"
         finally:
             feed.close()
-            self._claims.close()
+            if not self._stands:
+                self._claims.close()
         known = self._summary.records
         self._summary.not_reached = [j.name for j in self._jobs if j.name not in known]
         self._time()
@@ -279,6 +307,13 @@ class _Run:
             video.ended = event.value
             self._summary.frames += max(event.value.frames, default=0)
         self._finish()
+
+    def _idle(self) -> bool:
+        """While no rows come: run those that wait for a full batch. False if none wait."""
+        if not any(batcher.step() for batcher in self._batchers):
+            return False
+        self._finish()
+        return True
 
     def _add(self, video: _Video, rows: Rows) -> None:
         e = self._entry_of(video, rows)
@@ -361,6 +396,7 @@ class _Run:
             **entry.request,
             "start": job.start,
             "end": job.end,
+            "runner": self._options.runner,
             "identity": self._runner.identity(e),
             "source": video.source,
             "video": {"duration_s": ended.info.duration_s, "width": ended.info.width,
@@ -401,7 +437,7 @@ class _Run:
 
     def _record(self, job: Job, state: str, note_it: bool = False, **words: Any) -> None:
         """A video's fate: in this run's summary, and on the disk where it is news."""
-        record = {"name": job.name, "video": job.video, "output": job.output, "state": state,
+        record = {"name": job.name, "video": job.shown, "output": job.output, "state": state,
                   "by": self._claims.owner, **words}  # fmt: skip
         with self._lock:  # jobs are looked at in the feed's thread, results in the run's
             known = self._notes.get(job.name)

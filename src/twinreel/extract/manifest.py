@@ -35,6 +35,12 @@ class Job:
     name: str
     start: float = 0.0
     end: float | None = None
+    url: str = ""  # where the video was fetched from
+
+    @property
+    def shown(self) -> str:
+        """What the video is called in records."""
+        return self.url or self.video
 
 
 def from_csv(path: Path, suffix: str = ".npy", root: Path | None = None) -> list[Job]:

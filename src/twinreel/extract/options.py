@@ -70,6 +70,10 @@ class ExtractOptions:
     overwrite: bool = opt(False, "Replace outputs that do not fit what is asked for.")
     stall: float = opt(30.0, "Give up on a video after this many seconds without a packet.")
     bad_packets: float = opt(0.05, "Share of undecodable packets that is still tolerated.")
+    runner: str = opt("local", "Where the work is done: here, or on a Ray cluster.",
+                      choices=("local", "ray"))  # fmt: skip
+    address: str = opt("", "Ray cluster (default: the one that is running, else this machine).",
+                       metavar="HOST:PORT")  # fmt: skip
     lease: float = opt(60.0, "Seconds after which a silent owner of a video is given up.")
 
     def __post_init__(self) -> None:

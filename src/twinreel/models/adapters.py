@@ -12,8 +12,10 @@ read from the library's own record (libraries.py).
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +47,8 @@ def find(
     """
     kind, _, ref = name.partition(":")
     if name.endswith(FILES):
+        if source:
+            raise ModelError(f"weights {source!r}: {name} brings its own; leave --weights out")
         spec = _file(Path(name))
     elif kind in libraries.KINDS:
         spec = libraries.KINDS[kind](ref, source)
@@ -64,11 +68,11 @@ def find(
     if clip_len:
         identity["clip_len"] = clip_len
     spec = replace(spec, extra={**extra, "identity": identity})
-    shape = _shape(spec)
-    dim = 1
-    for side in shape:
-        dim *= side
-    return replace(spec, dim=dim, extra={**spec.extra, "shape": shape})
+    net = build(replace(spec, extra={**spec.extra, "random": True})).eval()
+    shape = _shape(net, spec)
+    if spec.extra["kind"] == "factory" and not source and spec.weights is None:
+        spec = replace(spec, extra={**spec.extra, "state": state_of(net)})
+    return replace(spec, dim=math.prod(shape), extra={**spec.extra, "shape": shape})
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -79,12 +83,28 @@ def build(spec: ModelSpec) -> nn.Module:
         inner = getattr(importlib.import_module(module), function)(get(ref))
     else:
         inner = _MAKERS[kind](spec)
-    return Shell(inner, spec)
+    shell = Shell(inner, spec)
+    if spec.extra.get("state", "") != "" and state_of(shell) != spec.extra["state"]:
+        raise ModelError(
+            f"{spec.name} has other weights each time it is made, so its vectors cannot be told "
+            "apart; let it set a seed or read a file, or pass --weights PATH or random:SEED"
+        )
+    return shell
 
 
-def _shape(spec: ModelSpec) -> tuple[int, ...]:
+def state_of(net: nn.Module) -> str:
+    """sha256 of a network's tensors, 64 hex digits; '' if it has none."""
+    found = hashlib.sha256()
+    state = net.state_dict()
+    for name, tensor in state.items():
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        found.update(flat.view(torch.uint8).numpy().tobytes())
+    return found.hexdigest() if state else ""
+
+
+def _shape(net: nn.Module, spec: ModelSpec) -> tuple[int, ...]:
     """Shape of one row, found by running the network on a black input."""
-    net = build(replace(spec, extra={**spec.extra, "random": True})).eval()
     clip = (spec.frames,) if spec.frames > 1 else ()
     with torch.inference_mode():
         try:

@@ -64,7 +64,6 @@ def _torchvision(ref: str, source: str) -> ModelSpec:
         weights=Weights(
             file=record.url.rpartition("/")[2],
             url=record.url,
-            size=int(record.meta.get("_file_size", 0) * 1e6),
             licence="BSD-3-Clause (torchvision)",
         ),
         licence="BSD-3-Clause (torchvision)",
@@ -96,17 +95,14 @@ def _head(net: nn.Module) -> tuple[str, nn.Module]:
 
 def _make_torchvision(spec: ModelSpec) -> nn.Module:
     net: nn.Module = _library("torchvision", "torchvision").models.get_model(
-        spec.extra["ref"], weights=None, **_lengths(spec)
+        spec.extra["ref"], weights=None
     )
+    if hasattr(net, "transform_input"):
+        # As with its published weights, whose inputs it rescales.
+        net.transform_input = True  # type: ignore[assignment]
     name, holder = _head(net)
     setattr(holder, name.rpartition(".")[2], nn.Identity())
     return net
-
-
-def _lengths(spec: ModelSpec) -> dict[str, Any]:
-    """MViT alone is built for one clip length."""
-    ref, length = spec.extra["ref"], spec.extra.get("clip_len")
-    return {"temporal_size": length} if length and ref.startswith("mvit") else {}
 
 
 # -- timm -------------------------------------------------------------------------------------
@@ -122,11 +118,13 @@ def _timm(ref: str, source: str) -> ModelSpec:
     wants = library.data.resolve_model_data_config(net)
     record = net.pretrained_cfg
     height, width = wants["input_size"][1:]
+    heads = record.get("classifier") or "fc"  # two of them in distilled networks
+    before = [int(side / wants["crop_pct"]) for side in (height, width)]
     extra: dict[str, Any] = {
         "kind": "timm",
         "ref": ref,
-        "drop": (f"{record.get('classifier') or 'fc'}.",),
-        "resize": (int(min(height, width) / wants["crop_pct"]),),
+        "drop": tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads)),
+        "resize": tuple(before) if wants.get("crop_mode") == "squash" else (min(before),),
         "interpolation": wants["interpolation"],
     }
     if not source:
@@ -184,17 +182,22 @@ def _hf(ref: str, source: str) -> ModelSpec:
     if not source and not weights:
         raise WeightsMissing(f"hf:{ref}: no model.safetensors in {folder}; put it there")
     frames = getattr(config, "num_frames", 0) or getattr(config, "frames_per_clip", 0) or 1
-    size, resize, wants = _processor(folder, config)
+    size, fit, resize, wants = _processor(folder, config)
+    normal = wants.get("do_normalize", True)
     jepa = config.model_type == "vjepa2"
+    assumed = {}
+    if not wants:
+        assumed["assumed"] = f"hf:{ref}: no preprocessor_config.json, so ImageNet's mean and std "
+        assumed["assumed"] += "and a centre crop are assumed"
     return ModelSpec(
         name=f"hf:{ref}",
         builder=BUILDER,
         dim=0,
         size=size,
-        fit="crop" if wants.get("do_center_crop", True) else "stretch",
+        fit=fit,
         frames=frames,
-        mean=tuple(wants.get("image_mean") or (0.485, 0.456, 0.406)),
-        std=tuple(wants.get("image_std") or (0.229, 0.224, 0.225)),
+        mean=tuple(wants.get("image_mean") or (0.485, 0.456, 0.406)) if normal else (0, 0, 0),
+        std=tuple(wants.get("image_std") or (0.229, 0.224, 0.225)) if normal else (1, 1, 1),
         scale=wants.get("rescale_factor", 1 / 255),
         licence="see the model's card",
         source=f"transformers {library.__version__}, {ref}",
@@ -203,7 +206,7 @@ def _hf(ref: str, source: str) -> ModelSpec:
             "ref": str(folder),
             "file": str(folder / weights) if not source else "",
             # transformers maps old names of tensors itself.
-            "self_loading": True,
+            "self_loading": not source,
             "resize": resize,
             "interpolation": _RESAMPLE.get(wants.get("resample", 3), "bicubic"),
             "fps": 8.0 if frames > 1 else 1.0,
@@ -211,12 +214,13 @@ def _hf(ref: str, source: str) -> ModelSpec:
             "keyword": "pixel_values_videos" if jepa else "pixel_values",
             "keywords": {"skip_predictor": True} if jepa else {},
             "identity": {"revision": revision},
+            **assumed,
         },
     )
 
 
-def _processor(folder: Path, config: Any) -> tuple[tuple[int, int], tuple[int, ...], Any]:
-    """Input (height, width), size before the crop, and the preprocessor's own record."""
+def _processor(folder: Path, config: Any) -> tuple[tuple[int, int], str, tuple[int, ...], Any]:
+    """Input (height, width), fit, size before the crop, and the preprocessor's own record."""
     wants: dict[str, Any] = {}
     for file in ("preprocessor_config.json", "video_preprocessor_config.json"):
         if (folder / file).is_file():
@@ -230,7 +234,10 @@ def _processor(folder: Path, config: Any) -> tuple[tuple[int, int], tuple[int, .
     resize: tuple[int, ...] = ()
     if isinstance(first, dict):
         resize = (first["shortest_edge"],) if "shortest_edge" in first else ()
-    return pair, resize if resize and resize[0] >= min(pair) else (), wants
+    # A size that gives both sides, and no crop: the whole picture, whatever its aspect.
+    both = isinstance(first, dict) and "height" in first
+    fit = "crop" if wants.get("do_center_crop", not both) else "stretch"
+    return pair, fit, resize if resize and resize[0] >= min(pair) else (), wants
 
 
 def _make_hf(spec: ModelSpec) -> Any:
@@ -239,7 +246,7 @@ def _make_hf(spec: ModelSpec) -> Any:
     config = library.AutoConfig.from_pretrained(folder, local_files_only=True)
     clip = getattr(config, "model_type", "") == "clip"
     kind = library.CLIPVisionModelWithProjection if clip else library.AutoModel
-    if spec.extra["random"]:
+    if spec.extra["random"] or not spec.extra["self_loading"]:
         if clip:
             return kind(config.vision_config)
         return kind.from_config(config)

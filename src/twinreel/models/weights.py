@@ -140,7 +140,7 @@ def identify(spec: ModelSpec, weights: str = "", allow_unverified: bool = False)
         return weights
     path = located(spec, weights)
     if path is None:
-        return ""
+        return str(spec.extra.get("state", ""))  # of networks made by a function
     if weights and not path.is_file():
         raise WeightsMissing(f"weights {weights!r}: no such file; give a checkpoint file")
     if not weights and spec.weights is not None:

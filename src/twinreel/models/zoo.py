@@ -51,6 +51,8 @@ TWIN = register(
                 "floor": 0.35,
                 "candidate": 0.5,
                 "parts": (256, 256),
+                "closer_weights": (1.64, 2.01),
+                "closer_bias": -4.48,
             }
         },
     )

@@ -1,0 +1,238 @@
+"""A doubtful pair, looked at again: kept pictures of one beside fresh ones of the other.
+
+    closer = look_closer(CloserTask("b.mp4", strip_of_a, line))
+    closer.witness.correlation     # how well the two change together, pixel by pixel
+    closer.place                   # cropped, inset, turned, mirrored: where b lies on a
+
+The first comparison has descriptors, which do not see where things are, at moments up to half a
+step apart. Here pictures are laid on each other (register.py) and the moments are found to a frame,
+so that a copy and its source change together all but perfectly, and two takes of a scene do not.
+A worker's job; one file is opened, some seconds of it decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from twinreel import picture
+from twinreel.compare import Witness, hear
+from twinreel.frames import Beat, Tally, frames_at, rotation_of
+from twinreel.picture import WHOLE, Rect
+from twinreel.probe import describe, opened, video_stream
+from twinreel.register import SIDE, Place, fit, normal, register
+from twinreel.types import Floats
+
+MOST_MOMENTS = 32  # that are compared in the end
+_WINDOWS = 5  # moments around which the shift in time is looked for
+_SHIFTS = 17
+_DRIFT = 12  # shifts by which the last window may be off from the first
+_UNEVEN = 0.004  # fit that each of them costs: most copies run at the speed of their source
+_ROUGH = (8, 4, 12)  # shifts at which pictures are laid on each other
+_GOOD = 0.9
+_FLAT = 6.0  # grey levels: evener pictures lie everywhere
+_UNLIKE = 0.25  # a moment that correlates so much less than usual shows something else
+_LEAST = 4  # moments; fewer prove nothing
+
+
+@dataclass(frozen=True)
+class Line:
+    """Time in b = speed * time in a + offset, for the seconds start..end of a."""
+
+    speed: float
+    offset: float
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class CloserTask:
+    """Which file to open, and beside which pictures to lay it.
+
+    strip: kept pictures of the other video, (seconds, JPEG). lines: where the moments may meet,
+    each off by up to reach_s. picture: where this file's picture is inside its borders.
+    """
+
+    path: str
+    strip: tuple[tuple[float, bytes], ...]
+    lines: tuple[Line, ...]
+    reach_s: float
+    picture: Rect = WHOLE
+    size: tuple[int, int] = (160, 160)
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Closer:
+    """What a closer look showed.
+
+    witness: of the pictures laid on each other, as compare.hear tells it. fit: their median
+    correlation. line: one of the task's, with the offset and speed that were seen. span: first and
+    last moment of a, in seconds, at which they do.
+    """
+
+    witness: Witness
+    fit: float
+    moments: int
+    line: Line
+    place: Place
+    span: tuple[float, float]
+
+
+def work(task: CloserTask, emit: Callable[[Any], None], beat: Beat) -> None:
+    """A worker's job: emit the Closer, None where nothing can be said."""
+    emit(look_closer(task, beat))
+
+
+def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
+    """Lay the file on the pictures; None where too little of either shows anything.
+
+    Raises:
+        CannotRead, CannotOpen, NoVideoStream.
+    """
+    strip = [
+        (t, data) for t, data in task.strip if any(ln.start <= t <= ln.end for ln in task.lines)
+    ]
+    pictures = [(t, small(picture.from_jpeg(data))) for t, data in _some(strip, MOST_MOMENTS)]
+    pictures = [(t, p) for t, p in pictures if p.std() > _FLAT]
+    found = [_align(task, line, pictures, beat) for line in task.lines]
+    laid = max((f for f in found if f is not None), key=lambda f: f.fit, default=None)
+    if laid is None:
+        return None
+    line, place = laid.line, laid.place
+    shown = _within(line, pictures)
+    wanted = [line.speed * t + line.offset for t, _ in shown]
+    seen = decoded(task, wanted, beat)
+    both = zip(shown, seen, strict=True)
+    pairs = [(t, p, q) for (t, p), q in both if q is not None and q.std() > _FLAT]
+    if len(pairs) < _LEAST:
+        return None
+    a, b = place.views(np.stack([p for _, p, _ in pairs]), np.stack([q for _, _, q in pairs]))
+    va, vb = normal(a), normal(b)
+    each = (va * vb).sum(axis=1)
+    usual = float(np.median(each))
+    alike = [t for (t, _, _), c in zip(pairs, each, strict=True) if c >= usual - _UNLIKE]
+    return Closer(hear(va, vb), usual, len(pairs), line, place, (alike[0], alike[-1]))
+
+
+@dataclass(frozen=True)
+class _Laid:
+    line: Line
+    place: Place
+    fit: float
+
+
+def _within(line: Line, pictures: Sequence[tuple[float, Floats]]) -> list[tuple[float, Floats]]:
+    return [p for p in pictures if line.start - 1e-6 <= p[0] <= line.end + 1e-6]
+
+
+def _align(
+    task: CloserTask, line: Line, pictures: Sequence[tuple[float, Floats]], beat: Beat
+) -> _Laid | None:
+    """Where b lies on a near one line, and the line on which the moments really meet."""
+    shown = _within(line, pictures)
+    if len(shown) < _LEAST:
+        return None
+    moments = _some(shown, _WINDOWS)
+    shifts = np.linspace(-task.reach_s, task.reach_s, _SHIFTS)
+    wanted = [line.speed * t + line.offset + s for t, _ in moments for s in shifts]
+    frames = decoded(task, wanted, beat)
+    rows = [frames[i : i + _SHIFTS] for i in range(0, len(frames), _SHIFTS)]
+    whole = [
+        (*moment, np.stack([f for f in row if f is not None]))
+        for moment, row in zip(moments, rows, strict=True)
+        if all(f is not None and f.std() > _FLAT for f in row)
+    ]
+    if len(whole) < 2:
+        return None
+    times = np.array([t for t, _, _ in whole])
+    a, b = np.stack([p for _, p, _ in whole]), np.stack([row for _, _, row in whole])
+    each = np.arange(len(a))
+    place = Place()
+    fits = _fits(place, a, b)
+    path = _path(fits)
+    plain = place.views(a, b[each, path])
+    if fit(*plain) < _GOOD:  # not as it is: look for other ways
+        for at in (path, *(np.full(len(a), s) for s in _ROUGH)):
+            beat()
+            tried = register(a, b[each, at])
+            if tried.fit > place.fit:
+                place = tried
+            if place.fit >= _GOOD:
+                break
+        path = _path(_fits(place, a, b))
+        place = register(a, b[each, path])
+        fits = _fits(place, a, b)
+        path = _path(fits)
+    slope, shift = np.polyfit(times, shifts[path], 1) if np.ptp(path) else (0.0, shifts[path[0]])
+    line = replace(line, speed=line.speed + float(slope), offset=line.offset + float(shift))
+    return _Laid(line, place, float(fits[each, path].mean()))
+
+
+def _fits(place: Place, a: Floats, b: Floats) -> Floats:
+    """How well each picture of a (k, h, w) fits its row of b (k, s, h, w): (k, s), -1..1.
+
+    The mean of two correlations: of the pictures, and of what sets each apart from the others,
+    without which a still scene fits at any time.
+    """
+    out = []
+    for s in range(b.shape[1]):
+        va, vb = (normal(v) for v in place.views(a, b[:, s]))
+        da, db = va - va.mean(axis=0), vb - vb.mean(axis=0)
+        size = np.sqrt((da * da).sum(axis=1).mean() * (db * db).sum(axis=1).mean())
+        out.append(((va * vb).sum(axis=1) + (da * db).sum(axis=1) / max(float(size), 1e-6)) / 2)
+    return np.stack(out, axis=1)
+
+
+def _path(fits: Floats) -> Any:
+    """The straight path through (k, s) with the best mean: int (k,) places. Speeds drift."""
+    k, s = fits.shape
+    along = np.linspace(-0.5, 0.5, k) if k > 1 else np.zeros(1)
+    best, path = -2.0, np.zeros(k, int)
+    for drift in sorted(range(-_DRIFT, _DRIFT + 1), key=abs):
+        for middle in range(s):
+            at = np.rint(middle + drift * along).astype(int)
+            if at.min() < 0 or at.max() >= s:
+                continue
+            mean = float(fits[np.arange(k), at].mean()) - _UNEVEN * abs(drift)
+            if mean > best + 1e-3:  # a straighter path at equal fit
+                best, path = mean, at
+    return path
+
+
+def decoded(task: CloserTask, times_s: Sequence[float], beat: Beat) -> list[Floats | None]:
+    """Grey pictures (80, 80) shown at `times_s`, in any order; None where there is none."""
+    order = sorted(set(times_s))
+    order = [t for t in order if t >= 0]
+    out: dict[float, Floats] = {}
+    if order:
+        with opened(task.path) as container:
+            stream = video_stream(container, task.path)
+            length = describe(container, stream).duration_s
+            order = [t for t in order if not length or t < length]
+            shrink = picture.Shrinker(task.size)
+            if order:
+                times = np.array(order)
+                for i, at, frame in frames_at(container, stream, times, task.path, beat, Tally()):
+                    if abs(at - order[i]) < 1e-3:
+                        upright = np.rot90(shrink(frame), rotation_of(frame))
+                        out[order[i]] = small(picture.cut(upright, task.picture, task.size))
+    return [out.get(t) for t in times_s]
+
+
+def small(pixels: Any) -> Floats:
+    """uint8 (160, 160, 3) -> grey float32 (80, 80)."""
+    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    h, w = grey.shape
+    out: Floats = grey.reshape(SIDE, h // SIDE, SIDE, w // SIDE).mean(axis=(1, 3))
+    return out
+
+
+def _some(items: Sequence[Any], most: int) -> list[Any]:
+    """At most `most` of the items, spread evenly."""
+    if len(items) <= most:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]

@@ -1,0 +1,153 @@
+"""Doubtful matches -> the same matches, looked at again and scored anew.
+
+What the descriptors leave open (heavy crops, turns, insets; two takes of one scene) is settled by
+laying pictures on each other (closer.py) in killable processes. Verdicts are remembered, so no pair
+is looked at twice, and how often one video is opened for this is bounded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from twinreel.closer import Closer, CloserTask, Line, work
+from twinreel.compare import Calibration, covered, evidence, relation_of, step_of
+from twinreel.progress import Progress
+from twinreel.store import Library
+from twinreel.types import Features, Match, Segment
+from twinreel.workers import WorkerPool
+
+VERSION = 1  # part of the name under which a verdict is remembered
+DOUBTFUL = (0.01, 0.9995)  # scores between which a closer look may change the decision
+PER_VIDEO = 6  # looks; the likeliest pairs come first
+REACH_S = 0.75  # how far off a moment may be, at most
+_LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
+_STALL_S, _TOTAL_S = 30.0, 120.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What every closer look of a run needs.
+
+    reader: key -> Features. path: key -> a path that can be opened, None where there is none.
+    """
+
+    library: Library
+    calibration: Calibration
+    made_by: str  # model and sampling: verdicts of others are not taken over
+    reader: Callable[[str], Features]
+    path: Mapping[str, str]
+    size: tuple[int, int]
+    jobs: int
+
+
+def look_again(
+    matches: Iterable[Match], look: Look, progress: Progress
+) -> Iterator[tuple[Match, str]]:
+    """(match with its new score, '') for each doubtful one; (match, why not) where that failed.
+
+    Matches that are not doubtful, or were looked at before, are not among them.
+    """
+    if not look.calibration.closer_weights:
+        return
+    tasks = dict(_tasks(matches, look))
+    if not tasks:
+        return
+    with (
+        WorkerPool(work, min(look.jobs, len(tasks)), _STALL_S, total_s=lambda _: _TOTAL_S) as pool,
+        progress.stage("look closer", len(tasks)) as tick,
+    ):
+        for event in pool.run(task for task, _ in tasks.values()):
+            _, m = tasks[event.task.name]
+            if event.kind == "item":
+                told = m if event.value is None else _told(m, event.value, look)
+                look.library.remember("closer", event.task.name, told.score)
+                yield told, ""
+            elif event.kind == "failed":
+                yield m, str(event.value.detail)
+            if event.kind != "item":
+                tick()
+
+
+def _tasks(matches: Iterable[Match], look: Look) -> Iterator[tuple[str, tuple[CloserTask, Match]]]:
+    """What to open for which match; m.b is the one that is opened."""
+    doubtful = [m for m in matches if DOUBTFUL[0] <= m.score < DOUBTFUL[1] and m.a != m.b]
+    doubtful.sort(key=lambda m: (-m.score, m.a, m.b))
+    done = look.library.recall_all("closer")
+    looks: Counter[str] = Counter()
+    for m in doubtful:
+        # Always the same way round, whoever asks.
+        m = m if m.a <= m.b else m.swapped()
+        name = f"{VERSION} {look.made_by} {m.a} {m.b}"
+        looks.update((m.a, m.b))
+        if name in done or min(looks[m.a], looks[m.b]) > PER_VIDEO:
+            continue
+        if m.b not in look.path:
+            m = m.swapped()
+        strip = look.library.thumbs(m.a)
+        if m.b not in look.path or not strip:
+            continue
+        a, b = look.reader(m.a), look.reader(m.b)
+        picture = look.library.facts({m.b})[m.b].picture
+        reach = min(0.6 * max(step_of(a), step_of(b)), REACH_S)
+        task = CloserTask(
+            look.path[m.b], tuple(strip), _lines(m, a, b), reach, picture, look.size, name
+        )
+        yield name, (task, m)
+
+
+def _lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
+    """Where the moments may meet: the longest segment; from end to end, where lengths are alike."""
+    lines = []
+    if m.segments:
+        s = max(m.segments, key=lambda s: s.a[1] - s.a[0])
+        lines.append(Line(s.speed, s.b[0] - s.speed * s.a[0], *s.a))
+    like = abs(math.log(max(b.duration_s, 1e-3) / max(a.duration_s, 1e-3))) < _LIKE_LENGTH
+    plain = any(abs(x.speed - 1) < 0.01 and abs(x.offset) < 0.1 for x in lines)
+    if like and not plain:
+        lines.append(Line(1.0, 0.0, 0.0, a.duration_s))
+    return tuple(lines)
+
+
+def _told(m: Match, closer: Closer, look: Look) -> Match:
+    """The match with the score that the closer look gives it, and what it saw."""
+    a, b = look.reader(m.a), look.reader(m.b)
+    score = closer_score(_proof(a, b, look.calibration), closer, look.calibration)
+    segments, cover_a, cover_b, relation = m.segments, m.coverage_a, m.coverage_b, m.relation
+    line = closer.line
+    if score > 0.5 and not any(_near(s, line) for s in segments):
+        # The descriptors had laid them on each other at other times.
+        half = step_of(a) / 2
+        start = max(0.0, closer.span[0] - half, -line.offset / line.speed)
+        end = min(a.duration_s, closer.span[1] + half, (b.duration_s - line.offset) / line.speed)
+        there = (line.speed * start + line.offset, line.speed * end + line.offset)
+        segments = (Segment((start, end), there, line.speed),)
+        cover_a, cover_b = covered([(start, end)], a.duration_s), covered([there], b.duration_s)
+        relation = relation_of(cover_a, cover_b)
+    if closer.place.mirrored and not closer.place.turns and score > 0.5:
+        segments = tuple(replace(s, mirrored=True) for s in segments)
+    told = Match(m.a, m.b, score, relation, segments, cover_a, cover_b)
+    return told if told.a <= told.b else told.swapped()
+
+
+def _near(s: Segment, line: Line) -> bool:
+    """Whether a segment lies about where the line does."""
+    middle = (s.a[0] + s.a[1]) / 2
+    there = s.b[0] + (middle - s.a[0]) * s.speed
+    return abs(line.speed * middle + line.offset - there) <= max(1.0, 2 * REACH_S)
+
+
+def _proof(a: Features, b: Features, calibration: Calibration) -> float:
+    found = evidence(a, b, calibration)
+    return found.witnesses[0].vector()[3] if found is not None else 0.0
+
+
+def closer_score(proof: float, closer: Closer, calibration: Calibration) -> float:
+    """Probability from the descriptors' proof and that of the pictures, 0..1."""
+    heard = (proof, closer.witness.vector()[3])
+    x = calibration.closer_bias + sum(
+        w * v for w, v in zip(calibration.closer_weights, heard, strict=True)
+    )
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, x))))

@@ -1,0 +1,136 @@
+"""Scoring a large library through the index of ann.py, in pieces that survive a kill.
+
+score(library, held, new, ...) keeps scored pairs in the library, as the exact way does. In crowds
+(families of hundreds) only enough pairs are scored for DBSCAN to find them; `complete` and `one`
+score what a later question needs of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from twinreel import ann
+from twinreel.compare import Calibration, best_moments, compare
+from twinreel.store import Library
+from twinreel.types import Features, Match
+
+CHUNK = 2048  # new videos between two commits
+FAMILY = frozenset({"exact", "copy"})
+
+
+@dataclass
+class Held:
+    """The videos of a library under one model and sampling, and what their pairs are kept under."""
+
+    library: Library
+    model: str
+    sampling: str
+    context: str
+    calibration: Calibration
+    min_score: float
+    crowd_of: dict[str, int] = field(default_factory=dict)  # key -> crowd, where it is in one
+
+    def read(self, key: str) -> Features:
+        """Features of a key that is known to have them."""
+        found = self.library.features(key, self.model, self.sampling)
+        assert found is not None, key
+        return found
+
+    def belongs(self, m: Match) -> bool:
+        """Whether a match makes its two one family."""
+        return m.score >= self.min_score and m.relation in FAMILY
+
+
+def score(
+    held: Held,
+    keys: Iterable[str],
+    new: set[str],
+    tolerance: tuple[float, float],
+    min_samples: int,
+    jobs: int,
+    finish: Callable[[Match], Match],
+    say: Callable[[str], None],
+) -> None:
+    """Score new videos against all of `keys`; what is scored is committed every CHUNK videos.
+
+    Args:
+        finish: last touch to a match before it is kept.
+        say: told what the index is and what share of the exact search it finds.
+    """
+    library = held.library
+    library.pack(held.model, held.sampling)
+    wanted = set(keys)
+    lengths = library.lengths(held.model, held.sampling)
+    source = ann.Kept({k: v for k, v in lengths.items() if k in wanted}, held.read)
+    index = ann.Index.build(source, jobs)
+    match = lambda a, b: (m := compare(a, b, held.calibration)) is not None and held.belongs(m)  # noqa: E731
+    checked = index.check(source, held.calibration, tolerance, match=match)
+    say(f"compared through an index (faiss IVF) of {index.words}: {checked}")
+    place = {key: i for i, key in enumerate(source.keys)}
+    # A newcomer has LEADERS matches and itself: for more neighbours no pair may be left out.
+    crowd = ann.CROWD if min_samples <= ann.LEADERS + 1 else len(place) + 1
+    families = ann.Families(len(place), crowd)
+    for m in library.pairs(held.context, held.min_score):
+        if m.a in place and m.b in place and held.belongs(m):
+            families.join(place[m.a], place[m.b])
+    known = np.array([key not in new for key in source.keys])
+    todo = iter([i for i, key in enumerate(source.keys) if key in new])
+    pool = ann.workers(jobs)
+    try:
+        while chunk := list(islice(todo, CHUNK)):
+            found = ann.scored(
+                source, index, chunk, known, tolerance, held.calibration, families,
+                held.belongs, pool,
+            )  # fmt: skip
+            told = (m if m.a <= m.b else m.swapped() for m in map(finish, found))
+            library.put_pairs(held.context, [source.keys[i] for i in chunk], told)
+            crowds = [[source.keys[i] for i in members] for members in families.crowds()]
+            library.remember("crowds", held.context, crowds)
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+def complete(held: Held, active: set[str]) -> None:
+    """Score what makes the active part of every crowd hang together by itself.
+
+    The members that stood for a crowd may be away in this run, or match less than it asks for: its
+    first active members then stand for it.
+    """
+    crowds: Sequence[Sequence[str]] = held.library.recall("crowds", held.context) or []
+    if not crowds:
+        return
+    for number, members in enumerate(crowds):
+        held.crowd_of.update(dict.fromkeys(members, number))
+    there = {(m.a, m.b) for m in held.library.pairs(held.context, held.min_score)}
+    for members in crowds:
+        here = [key for key in members if key in active]
+        made = []
+        for n, leader in enumerate(here[: ann.LEADERS]):
+            for key in here[n + 1 :]:
+                pair = (min(leader, key), max(leader, key))
+                if pair not in there and (m := _pair(held, *pair)) is not None:
+                    made.append(m)
+        held.library.put_pairs(held.context, (), made)
+
+
+def one(held: Held, a: str, b: str) -> Match | None:
+    """The match of two members of one crowd whose pair was left out; None elsewhere."""
+    crowd = held.crowd_of.get(a)
+    if crowd is None or crowd != held.crowd_of.get(b):
+        return None
+    m = _pair(held, min(a, b), max(a, b))
+    if m is not None:
+        held.library.put_pairs(held.context, (), [m])
+    return m
+
+
+def _pair(held: Held, a: str, b: str) -> Match | None:
+    fa, fb = held.read(a), held.read(b)
+    if best_moments(fa, fb) < held.calibration.candidate:
+        return None
+    return compare(fa, fb, held.calibration)

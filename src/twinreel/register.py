@@ -1,0 +1,215 @@
+"""Where pictures lie on other pictures: cropped, inset, turned, mirrored.
+
+    place = register(a, b)       # grey pictures of the same moments, (n, 80, 80) each
+    place.fit                    # how well they agree there, -1..1
+    a2, b2 = place.views(a, b)   # the shared part of both, upright, (n, 40, 40) each
+
+A picture may show a part of the other (a crop) or hold it as a part of its own (an inset, bars of
+blur, a stack of two). All parts of `_SIZES` in both directions are tried at once: each is reduced
+to 8 x 8 cells (by integral images, Crow 1984), all eight ways of turning the other picture are
+compared with all parts by one matrix product, and the best few are refined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from twinreel.aligned import WHOLE, Rect, view
+from twinreel.types import Floats
+
+SIDE = 80  # of the pictures
+_CELLS = 8
+_SIZES = tuple(float(s) for s in np.geomspace(1.0, 0.3, 8))  # sides of the parts that are tried
+_STRIDE = 0.05  # distance of the parts
+_MOST_STRETCH = 3.4  # sides of a part to each other
+_MOMENTS = 3  # that find the place; all measure it
+_PLAIN = 0.9  # pictures that fit this well as they are need no search
+_TRIED = 3  # places that are refined
+_VIEW = 40
+
+
+@dataclass(frozen=True)
+class Place:
+    """How b lies on a.
+
+    inside: `part` is the part of a that b shows; else the part of b that shows a. turns: quarter
+    turns (np.rot90) that set b upright, then mirrored, left to right. fit: mean correlation.
+    """
+
+    part: Rect = WHOLE
+    inside: bool = True
+    turns: int = 0
+    mirrored: bool = False
+    fit: float = 0.0
+
+    def views(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+        """The shared part of both, grey (n, 80, 80) -> float32 (n, 40, 40) each, as a has it."""
+        upright = turned(b, self.turns, self.mirrored)
+        if self.inside:
+            return view(a, self.part, _VIEW), view(upright, WHOLE, _VIEW)
+        # `part` is a part of b as it stands after turning.
+        return view(a, WHOLE, _VIEW), view(upright, self.part, _VIEW)
+
+
+def turned(pictures: Floats, turns: int, mirrored: bool) -> Floats:
+    """Pictures (n, h, w) after quarter turns and mirroring."""
+    out = np.rot90(pictures, turns, axes=(1, 2))
+    return np.ascontiguousarray(out[:, :, ::-1] if mirrored else out)
+
+
+_WAYS = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4))
+
+
+def register(a: Floats, b: Floats) -> Place:
+    """The best place of pictures b on pictures a, grey float32 (n, 80, 80) each, n at least 1."""
+    some = np.linspace(0, len(a) - 1, min(_MOMENTS, len(a))).round().astype(int)
+    plain = fit(a[some], b[some])
+    if plain >= _PLAIN:
+        return Place(fit=plain)
+    found = _search(a[some], b[some], inside=True) + _search(b[some], a[some], inside=False)
+    found.sort(key=lambda p: -p.fit)
+    best = Place(fit=plain)
+    for place in found[:_TRIED]:
+        place = _refined(place, a[some], b[some])
+        if place.fit > best.fit:
+            best = place
+    return best
+
+
+def normal(pictures: Floats) -> Floats:
+    """Pictures (n, h, w) as rows of mean 0 and length 1, (n, h * w)."""
+    rows = pictures.reshape(len(pictures), -1)
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    out: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
+    return out
+
+
+def fit(a: Floats, b: Floats) -> float:
+    """Mean correlation of pictures with pictures, (n, h, w) each, -1..1."""
+    return float((normal(a) * normal(b)).sum(axis=1).mean())
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """All parts that are tried, and where the lines of their cells lie in an integral image."""
+
+    rects: Floats  # (k, 4)
+    x: npt.NDArray[np.intp]  # (k, 9), whole pixels
+    y: npt.NDArray[np.intp]
+    dx: Floats  # (k, 9), the rest
+    dy: Floats
+
+
+def _parts() -> _Parts:
+    rects = [
+        (x, y, x + w, y + h)
+        for h in _SIZES
+        for w in _SIZES
+        if max(h / w, w / h) <= _MOST_STRETCH
+        for y in np.linspace(0, 1 - h, _places(h))
+        for x in np.linspace(0, 1 - w, _places(w))
+    ]
+    r = np.array(rects, np.float32)
+    k = np.arange(_CELLS + 1, dtype=np.float32) / _CELLS
+    x = (r[:, 0:1] + (r[:, 2:3] - r[:, 0:1]) * k) * SIDE
+    y = (r[:, 1:2] + (r[:, 3:4] - r[:, 1:2]) * k) * SIDE
+    left, top = np.clip(x.astype(np.intp), 0, SIDE - 1), np.clip(y.astype(np.intp), 0, SIDE - 1)
+    return _Parts(r, left, top, (x - left).astype(np.float32), (y - top).astype(np.float32))
+
+
+def _places(size: float) -> int:
+    return 1 if size >= 1 else int(np.ceil((1 - size) / _STRIDE)) + 1
+
+
+_cache: list[_Parts] = []
+
+
+def _search(whole: Floats, part: Floats, inside: bool) -> list[Place]:
+    """The best part of `whole` for each way of turning; `part` turns."""
+    if not _cache:
+        _cache.append(_parts())
+    parts = _cache[0]
+    n = len(whole)
+    cells = np.stack([_cells(picture, parts) for picture in whole], axis=1)  # (k, n, 8, 8)
+    bank = _levelled(cells).reshape(len(cells), -1) / np.sqrt(n)
+    step = SIDE // _CELLS
+    small = part.reshape(n, _CELLS, step, _CELLS, step).mean(axis=(2, 4))
+    small = _levelled(small) / np.sqrt(n)
+    asked = np.stack([turned(small, *_back(way, inside)).reshape(-1) for way in _WAYS], axis=1)
+    scores = bank @ asked  # (k, 8)
+    out = []
+    for at, (turns, mirrored) in enumerate(_WAYS):
+        top = int(scores[:, at].argmax())
+        left, up, right, down = (float(v) for v in parts.rects[top])
+        rect = (left, up, right, down)
+        out.append(Place(rect, inside, turns, mirrored, float(scores[top, at])))
+    return out
+
+
+def _back(way: tuple[int, bool], inside: bool) -> tuple[int, bool]:
+    """How the part has to turn for b to turn by `way`: with b as the whole, a turns against it."""
+    turns, mirrored = way
+    # Turning back undoes; mirrored after a turn is its own undoing.
+    return (turns, mirrored) if inside or mirrored else (-turns % 4, mirrored)
+
+
+def _cells(picture: Floats, parts: _Parts) -> Floats:
+    """Means of the 8 x 8 cells of every part of a picture, (k, 8, 8)."""
+    sums = np.zeros((SIDE + 1, SIDE + 1), np.float32)
+    sums[1:, 1:] = (picture - picture.mean()).cumsum(axis=0).cumsum(axis=1)
+    y, x = parts.y[:, :, None], parts.x[:, None, :]
+    dy, dx = parts.dy[:, :, None], parts.dx[:, None, :]
+    upper = sums[y, x] * (1 - dx) + sums[y, x + 1] * dx
+    lower = sums[y + 1, x] * (1 - dx) + sums[y + 1, x + 1] * dx
+    at = upper * (1 - dy) + lower * dy
+    cells: Floats = np.diff(np.diff(at, axis=1), axis=2)
+    return cells
+
+
+def _levelled(cells: Floats) -> Floats:
+    """(..., 8, 8) with mean 0 and length 1."""
+    cells = cells - cells.mean(axis=(-2, -1), keepdims=True)
+    length = np.sqrt((cells**2).sum(axis=(-2, -1), keepdims=True))
+    out: Floats = cells / np.maximum(length, 1e-3)
+    return out
+
+
+def _refined(place: Place, a: Floats, b: Floats) -> Place:
+    """Move the four sides of the part one at a time as long as the fit grows."""
+    whole, part = (a, turned(b, place.turns, place.mirrored)) if place.inside else (b, a)
+    if not place.inside:
+        whole = turned(b, place.turns, place.mirrored)
+        place = Place(
+            _turned_rect(place.part, place.turns, place.mirrored), False, place.turns,
+            place.mirrored,
+        )  # fmt: skip
+    small = view(part, WHOLE, _VIEW)
+    best, score = place.part, fit(view(whole, place.part, _VIEW), small)
+    for step in (0.03, 0.015, 0.0075):
+        grew = True
+        while grew:
+            grew = False
+            for side in range(4):
+                for move in (-step, step):
+                    tried = list(best)
+                    tried[side] = min(1.0, max(0.0, tried[side] + move))
+                    if min(tried[2] - tried[0], tried[3] - tried[1]) < 0.2:
+                        continue
+                    rect: Rect = (tried[0], tried[1], tried[2], tried[3])
+                    if rect == best:
+                        continue
+                    now = fit(view(whole, rect, _VIEW), small)
+                    if now > score + 1e-4:
+                        best, score, grew = rect, now, True
+    return Place(best, place.inside, place.turns, place.mirrored, score)
+
+
+def _turned_rect(rect: Rect, turns: int, mirrored: bool) -> Rect:
+    """A part of a picture, after the picture was turned."""
+    left, top, right, bottom = rect
+    for _ in range(turns % 4):  # counter-clockwise: (x, y) -> (y, 1 - x)
+        left, top, right, bottom = top, 1 - right, bottom, 1 - left
+    return (1 - right, top, 1 - left, bottom) if mirrored else (left, top, right, bottom)

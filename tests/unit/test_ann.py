@@ -1,0 +1,325 @@
+"""Nearest neighbours in place of every pair: the same families, less work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twinreel import ann, compare, large
+from twinreel.cluster import clusters
+from twinreel.compare import Calibration, Shelf
+from twinreel.errors import ExtraMissing
+from twinreel.store import Library
+from twinreel.types import Features, Match
+
+ANY = (float("inf"), 0.0)
+RULE = Calibration()
+
+
+def _video(key: str, vectors: np.ndarray, seconds: float = 8.0) -> Features:
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    edges = np.linspace(0, seconds, len(vectors) + 1)
+    spans = np.stack([edges[:-1], edges[1:]], axis=1)
+    blank = np.zeros(len(vectors), bool)
+    return Features(key, "m@1", "s", vectors.astype(np.float32), spans, blank, seconds)
+
+
+def _library(contents: int, copies: int, noise: float = 0.02, seed: int = 0) -> list[Features]:
+    """`contents` unlike videos of eight moments, and `copies` copies of each of the first three."""
+    dice = np.random.default_rng(seed)
+    firsts = [dice.standard_normal((8, 96)) for _ in range(contents)]
+    made = [_video(f"v{n:04}", v, 5 + n % 7) for n, v in enumerate(firsts)]
+    for n in range(3):
+        for c in range(copies):
+            moved = firsts[n] + noise * dice.standard_normal(firsts[n].shape)
+            made.append(_video(f"w{n}-{c:04}", moved, 5 + n % 7))
+    return made
+
+
+def _source(videos: list[Features]) -> ann.Kept:
+    by_key = {v.key: v for v in videos}
+    return ann.Kept({v.key: v.duration_s for v in videos}, by_key.__getitem__)
+
+
+def _belongs(m: Match) -> bool:
+    return m.score >= 0.9 and m.relation == "copy"
+
+
+@pytest.fixture
+def faiss() -> None:
+    pytest.importorskip("faiss", reason="faiss is not installed: pip install 'twinreel[ann]'")
+
+
+@pytest.mark.usefixtures("faiss")
+@pytest.mark.parametrize("tolerance", [ANY, (1.5, 0.0)])
+def test_the_pairs_are_those_of_the_exact_search(tolerance: tuple[float, float]) -> None:
+    videos = _library(300, 5)
+    exact = compare.candidates(Shelf(videos), {v.key for v in videos}, tolerance, RULE)
+    wanted = {frozenset((a.key, b.key)) for a, b in exact}
+    source = _source(videos)
+    index = ann.Index.build(source, threads=1)
+    known = np.zeros(len(videos), bool)
+    pairs = ann.candidates(source, index, range(len(videos)), known, tolerance, RULE)
+    found = [frozenset((a.key, b.key)) for a, b in pairs]
+    assert len(found) == len(set(found)) and set(found) <= wanted
+    copies = {p for p in wanted if len({k[:2] for k in p} | {"w" + min(p)[-1]}) < 4}
+    assert len(set(found) & copies) >= 0.99 * len(copies) > 40
+    words = index.check(source, RULE, tolerance)
+    assert "on 200 videos" in words or f"on {len(videos)} videos" in words
+
+
+@pytest.mark.usefixtures("faiss")
+def test_only_known_and_new_videos_meet() -> None:
+    videos = _library(60, 4)
+    source = _source(videos)
+    index = ann.Index.build(source, threads=1)
+    place = {key: i for i, key in enumerate(source.keys)}
+    known = np.zeros(len(videos), bool)
+    known[place["w0-0001"]] = True
+    near = dict(ann.neighbours(source, index, [place["w0-0000"]], known, ANY, RULE))
+    assert [source.keys[j] for j, _ in near[place["w0-0000"]]] == ["w0-0001"]
+
+
+@pytest.mark.usefixtures("faiss")
+def test_memory_of_the_index_is_bounded() -> None:
+    videos = _library(100, 4)
+    source = _source(videos)
+    small = ann.Index.build(source, threads=1, index_bytes=len(videos) * ann.ROW_BYTES)
+    assert small.most == 1 and small.faiss.ntotal == len(videos)
+    whole = ann.Index.build(source, threads=1)
+    assert whole.faiss.ntotal == 8 * len(videos)
+    still = [replace(v, vectors=np.repeat(v.vectors[:1], 8, axis=0)) for v in videos]
+    assert ann.Index.build(_source(still), threads=1).faiss.ntotal == len(videos)
+
+
+@pytest.mark.usefixtures("faiss")
+def test_a_crowd_costs_its_members_not_its_pairs() -> None:
+    videos = _library(30, 36)
+    source = _source(videos)
+    index = ann.Index.build(source, threads=1)
+    families = ann.Families(len(videos), crowd=6)
+    counts = ann.Counts()
+    known = np.zeros(len(videos), bool)
+    matches = list(
+        ann.scored(
+            source, index, range(len(videos)), known, ANY, RULE, families, _belongs, None, counts
+        )
+    )
+    assert counts.aligned < 6 * len(videos) < 3 * 37 * 36 / 2 / 2
+    names = [v.key for v in videos]
+    exact = [m for m in compare.compare_all(Shelf(videos), set(names), ANY, RULE) if _belongs(m)]
+    for min_samples in (2, 3):
+        ours = clusters(names, filter(_belongs, matches), 0.1, min_samples)
+        assert ours == clusters(names, exact, 0.1, min_samples)
+    assert sorted(map(len, families.crowds())) == [37, 37, 37]
+
+
+@pytest.mark.usefixtures("faiss")
+def test_a_bridge_between_two_crowds_is_found() -> None:
+    dice = np.random.default_rng(5)
+    one, two = dice.standard_normal((2, 8, 96))
+    videos = [_video(f"a{n:03}", one + 0.02 * dice.standard_normal(one.shape)) for n in range(60)]
+    videos += [_video(f"b{n:03}", two + 0.02 * dice.standard_normal(two.shape)) for n in range(60)]
+    videos.append(_video("bridge", np.concatenate([one, two]), 16.0))
+    source = _source(videos)
+    index = ann.Index.build(source, threads=1)
+    families = ann.Families(len(videos), crowd=20)
+    known = np.zeros(len(videos), bool)
+    for _ in ann.scored(
+        source, index, range(len(videos)), known, ANY, RULE, families, lambda m: m.score >= 0.9
+    ):
+        pass
+    assert [len(c) for c in families.crowds()] == [121]
+
+
+def test_families_join() -> None:
+    families = ann.Families(6, crowd=3, leaders=2)
+    assert families.join(0, 1) and families.join(2, 3) and not families.join(1, 0)
+    assert not families.is_crowd(0)
+    assert families.join(1, 3) and families.is_crowd(2)
+    assert families.family[0] == families.family[3] != families.family[4]
+    assert families.first(3) == [0, 1] and families.crowds() == [[0, 1, 2, 3]]
+
+
+def test_new_videos_against_known_ones_cost_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    videos = _library(400, 2)
+    cells = 0
+    alike = compare._alike
+
+    def counted(shelf, video, query, others, least):  # type: ignore[no-untyped-def]
+        nonlocal cells
+        cells += len(query) * int(shelf.starts[others[-1] + 1] - shelf.starts[others[0]])
+        return alike(shelf, video, query, others, least)
+
+    monkeypatch.setattr(compare, "_alike", counted)
+    new = {"w0-0000", "w1-0001"}
+    found = {
+        frozenset((a.key, b.key)) for a, b in compare.candidates(Shelf(videos), new, ANY, RULE)
+    }
+    assert cells <= len(new) * len(videos) * 64
+    assert {frozenset(("w0-0000", "v0000")), frozenset(("w1-0001", "w1-0000"))} <= found
+    every = compare.candidates(Shelf(videos), {v.key for v in videos}, ANY, RULE)
+    assert found == {p for a, b in every if (p := frozenset((a.key, b.key))) & new}
+
+
+def test_one_pair_is_judged_as_a_library_judges_it() -> None:
+    dice = np.random.default_rng(2)
+    base = dice.standard_normal((40, 32))
+    videos = [
+        _video(f"v{n}", base[: 4 + 5 * n] + dice.uniform(0, 2) * dice.standard_normal((4 + 5 * n, 32)), 3 + n)
+        for n in range(7)
+    ]  # fmt: skip
+    rule = replace(RULE, candidate=0.7)
+    found = {
+        (a.key, b.key)
+        for a, b in compare.candidates(Shelf(videos), {v.key for v in videos}, ANY, rule)
+    }
+    ours = {(a.key, b.key) for a in videos for b in videos
+            if a.key < b.key and compare.best_moments(a, b) >= 0.7}  # fmt: skip
+    assert found == ours and 0 < len(found) < 21
+    source = _source(videos)
+    for i in range(7):
+        others = np.array([j for j in range(7) if j != i])
+        near = dict(ann.passing(source, i, others, -1.0))
+        for j in others.tolist():
+            assert near[j] == pytest.approx(
+                compare.best_moments(source.get(i), source.get(j)), abs=1e-5
+            )
+
+
+def test_chosen_by_size_and_said_when_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not ann.wanted("auto", 1000, 1000) and not ann.wanted("exact", 10**6, 10**6)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ExtraMissing, match=r"twinreel\[ann\]"):
+        ann.wanted("ann", 10, 10)
+    monkeypatch.setattr(ann, "installed", lambda: False)
+    assert not ann.wanted("auto", 10**6, 10**6)
+
+
+# -- in a library -------------------------------------------------------------------------------
+
+
+def _held(library: Library) -> large.Held:
+    return large.Held(library, "m@1", "s", "context", RULE, 0.9)
+
+
+def _filled(tmp_path: Path, videos: list[Features]) -> Library:
+    library = Library.open(tmp_path / "library.db")
+    for video in videos:
+        library.put_features(video)
+    return library
+
+
+def _score(
+    held: large.Held, new: set[str], say: Callable[[str], None] = lambda words: None
+) -> None:
+    done = held.library.compared("context")
+    large.score(held, done | new, new, ANY, 2, 1, lambda m: m, say)
+
+
+@pytest.mark.usefixtures("faiss")
+def test_a_library_is_scored_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "CHUNK", 70)
+    monkeypatch.setattr(ann, "CROWD", 6)
+    videos = _library(60, 30)
+    names = {v.key for v in videos}
+    with _filled(tmp_path, videos) as library:
+        said: list[str] = []
+        calls = 0
+        put = library.put_pairs
+
+        def killed(context, keys, matches):  # type: ignore[no-untyped-def]
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise KeyboardInterrupt
+            put(context, keys, matches)
+
+        monkeypatch.setattr(library, "put_pairs", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _score(_held(library), names, said.append)
+        assert "faiss IVF" in said[0] and "candidates that the exact search" in said[0]
+        monkeypatch.setattr(library, "put_pairs", put)
+        assert len(library.compared("context")) == 70
+        _score(_held(library), names - library.compared("context"))
+        assert library.compared("context") == names
+        exact = [m for m in compare.compare_all(Shelf(videos), names, ANY, RULE) if _belongs(m)]
+        wanted = clusters(sorted(names), exact, 0.1, 2)
+        assert clusters(sorted(names), library.pairs("context", 0.9), 0.1, 2) == wanted
+        assert sum(1 for _ in library.pairs("context", 0.9)) < len(exact) / 2
+        # A pair inside of a crowd that was left out is scored when it is asked for.
+        held = _held(library)
+        large.complete(held, names)
+        pairs = {(m.a, m.b) for m in library.pairs("context", 0.9)}
+        left = next((m.a, m.b) for m in exact if tuple(sorted((m.a, m.b))) not in pairs)
+        scored = large.one(held, *left)
+        assert scored is not None and scored.score >= 0.9
+        assert large.one(held, "v0040", "v0041") is None
+        # A part of the crowd, without those that stood for it, still hangs together.
+        part = set(sorted(n for n in names if n.startswith("w1"))[15:])
+        large.complete(held, part)
+        inside = [m for m in library.pairs("context", 0.9) if {m.a, m.b} <= part]
+        assert clusters(sorted(part), inside, 0.1, 2) == [sorted(part)]
+
+
+def test_vectors_move_beside_a_large_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from twinreel import vectors
+
+    monkeypatch.setattr(vectors, "SHARD_ROWS", 100)
+    videos = _library(40, 3)
+    with _filled(tmp_path, videos) as library:
+        before = {f.key: f for f in library.all_features("m@1", "s")}
+        assert library.pack("m@1", "s", batch=7) == 8 * len(videos)
+        assert library.pack("m@1", "s") == 0
+        after = {f.key: f for f in library.all_features("m@1", "s")}
+        assert after.keys() == before.keys()
+        for key, f in before.items():
+            np.testing.assert_array_equal(after[key].vectors, f.vectors)
+        files = sorted(p.name for p in (tmp_path / "library.db.vectors").iterdir())
+        assert files == [f"96-0000{n}.npy" for n in range(4)]
+        # New rows are put into the library and moved behind the others.
+        library.put_features(replace(videos[0], vectors=-videos[0].vectors))
+        assert library.pack("m@1", "s") == 8
+        again = library.features(videos[0].key, "m@1", "s")
+        other = library.features(videos[1].key, "m@1", "s")
+        assert again is not None and other is not None
+        np.testing.assert_array_equal(again.vectors, -before[videos[0].key].vectors)
+        np.testing.assert_array_equal(other.vectors, before[videos[1].key].vectors)
+    import shutil
+
+    from twinreel.errors import StoreError
+
+    shutil.move(tmp_path / "library.db.vectors", tmp_path / "away")
+    with (
+        Library.open(tmp_path / "library.db") as library,
+        pytest.raises(StoreError, match="beside"),
+    ):
+        list(library.all_features("m@1", "s"))
+
+
+def test_a_kill_while_vectors_move_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = _library(30, 2)
+    with _filled(tmp_path, videos) as library:
+        before = {f.key: f.vectors for f in library.all_features("m@1", "s")}
+        write = library._shards.write
+
+        def torn(place, rows):  # type: ignore[no-untyped-def]
+            write(place, rows[: len(rows) // 2] * 0 + 7)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(library._shards, "write", torn)
+        with pytest.raises(KeyboardInterrupt):
+            library.pack("m@1", "s")
+    with Library.open(tmp_path / "library.db") as library:
+        library.pack("m@1", "s")
+        for f in library.all_features("m@1", "s"):
+            np.testing.assert_array_equal(f.vectors, before[f.key])

@@ -342,13 +342,16 @@ INTRO_AT_S = 3.0  # how far from the very start or end it may lie
 
 
 def is_intro(m: Match, length_a: float, length_b: float) -> bool:
-    """Whether two videos share one short stretch at the head, or at the tail, of both."""
-    if len(m.segments) != 1 or max(m.coverage_a, m.coverage_b) > INTRO_SHARE:
+    """Whether all that two videos share is a short stretch at the head, the tail, or both."""
+    if not m.segments or max(m.coverage_a, m.coverage_b) > INTRO_SHARE:
         return False
-    s = m.segments[0]
-    head = s.a[0] <= INTRO_AT_S and s.b[0] <= INTRO_AT_S
-    tail = length_a - s.a[1] <= INTRO_AT_S and length_b - s.b[1] <= INTRO_AT_S
-    return head or tail
+
+    def at_an_end(s: Segment) -> bool:
+        head = s.a[0] <= INTRO_AT_S and s.b[0] <= INTRO_AT_S
+        tail = length_a - s.a[1] <= INTRO_AT_S and length_b - s.b[1] <= INTRO_AT_S
+        return head or tail
+
+    return all(map(at_an_end, m.segments))
 
 
 def covered(spans: Sequence[tuple[float, float]], duration_s: float) -> float:

@@ -61,6 +61,7 @@ class Looked:
     got: int
     picture: tuple[float, float, float, float]
     detail: float
+    noise: float
     damage: str
     thumbs: tuple[tuple[float, bytes], ...]
 
@@ -91,15 +92,18 @@ def look(task: LookTask, beat: Beat = lambda: None) -> Iterator[Chunk | Looked]:
         thumbs: list[tuple[float, Pixels]] = []
         rect = picture.WHOLE
         detail = 0.0
+        noise: list[float] = []
         got = 0
 
         def flush() -> Chunk:
             nonlocal rect, detail, got
             if got == 0:
                 rect = picture.find_picture(held)
-            if sharp:
-                detail = picture.detail(sharp, rect, before=detail)
-                sharp.clear()
+            for grey in sharp:
+                hiss = picture.noise(grey, rect)
+                detail = picture.detail([grey], rect, detail, hiss)
+                noise.append(float(hiss[len(hiss) // 2 :].mean()))
+            sharp.clear()
             pixels = np.stack([picture.cut(p, rect, task.size) for p in held])
             blank = np.array([picture.is_blank(p) for p in pixels])
             if task.thumbs:
@@ -139,6 +143,7 @@ def look(task: LookTask, beat: Beat = lambda: None) -> Iterator[Chunk | Looked]:
             got,
             rect,
             detail,
+            float(np.median(noise)) if noise else 0.0,
             _damage(info, moments.times_s, got, tally),
             picture.fit_thumbs(thumbs),
         )

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 
 from twinreel.closer import Closer, CloserTask, Line, work
 from twinreel.compare import Calibration, covered, evidence, relation_of, step_of
+from twinreel.picture import Rect
 from twinreel.progress import Progress
 from twinreel.store import Library
 from twinreel.types import Features, Match, Segment
 from twinreel.workers import WorkerPool
 
 VERSION = 1  # part of the name under which a verdict is remembered
-DOUBTFUL = (0.01, 0.9995)  # scores between which a closer look may change the decision
+HOPELESS = 0.05  # a lower score is not looked into: no true pair of the train split had one
 PER_VIDEO = 6  # looks; the likeliest pairs come first
 REACH_S = 0.75  # how far off a moment may be, at most
 _LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
@@ -31,13 +32,16 @@ _STALL_S, _TOTAL_S = 30.0, 120.0
 class Look:
     """What every closer look of a run needs.
 
-    reader: key -> Features. path: key -> a path that can be opened, None where there is none.
+    reader: key -> Features. picture: key -> where the picture is inside its borders. path: key -> a
+    path that can be opened, None where there is none.
     """
 
     library: Library
     calibration: Calibration
+    sure: float  # score from which on nobody doubts
     made_by: str  # model and sampling: verdicts of others are not taken over
     reader: Callable[[str], Features]
+    picture: Callable[[str], Rect]
     path: Mapping[str, str]
     size: tuple[int, int]
     jobs: int
@@ -73,7 +77,7 @@ def look_again(
 
 def _tasks(matches: Iterable[Match], look: Look) -> Iterator[tuple[str, tuple[CloserTask, Match]]]:
     """What to open for which match; m.b is the one that is opened."""
-    doubtful = [m for m in matches if DOUBTFUL[0] <= m.score < DOUBTFUL[1] and m.a != m.b]
+    doubtful = [m for m in matches if HOPELESS <= m.score < look.sure and m.a != m.b]
     doubtful.sort(key=lambda m: (-m.score, m.a, m.b))
     done = look.library.recall_all("closer")
     looks: Counter[str] = Counter()
@@ -90,15 +94,20 @@ def _tasks(matches: Iterable[Match], look: Look) -> Iterator[tuple[str, tuple[Cl
         if m.b not in look.path or not strip:
             continue
         a, b = look.reader(m.a), look.reader(m.b)
-        picture = look.library.facts({m.b})[m.b].picture
         reach = min(0.6 * max(step_of(a), step_of(b)), REACH_S)
         task = CloserTask(
-            look.path[m.b], tuple(strip), _lines(m, a, b), reach, picture, look.size, name
+            look.path[m.b],
+            tuple(strip),
+            possible_lines(m, a, b),
+            reach,
+            look.picture(m.b),
+            look.size,
+            name,
         )
         yield name, (task, m)
 
 
-def _lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
+def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
     """Where the moments may meet: the longest segment; from end to end, where lengths are alike."""
     lines = []
     if m.segments:
@@ -114,7 +123,7 @@ def _lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
 def _told(m: Match, closer: Closer, look: Look) -> Match:
     """The match with the score that the closer look gives it, and what it saw."""
     a, b = look.reader(m.a), look.reader(m.b)
-    score = closer_score(_proof(a, b, look.calibration), closer, look.calibration)
+    score = closer_score(first_proof(a, b, look.calibration), closer, look.calibration)
     segments, cover_a, cover_b, relation = m.segments, m.coverage_a, m.coverage_b, m.relation
     line = closer.line
     if score > 0.5 and not any(_near(s, line) for s in segments):
@@ -139,7 +148,7 @@ def _near(s: Segment, line: Line) -> bool:
     return abs(line.speed * middle + line.offset - there) <= max(1.0, 2 * REACH_S)
 
 
-def _proof(a: Features, b: Features, calibration: Calibration) -> float:
+def first_proof(a: Features, b: Features, calibration: Calibration) -> float:
     found = evidence(a, b, calibration)
     return found.witnesses[0].vector()[3] if found is not None else 0.0
 

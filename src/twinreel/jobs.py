@@ -121,7 +121,9 @@ def look_all(
                     tick()
                     yield _with_key(Changed(path, words), event.task.key)
                     continue
-                known = Facts(v.info, v.step_s, v.planned, v.got, v.damage, v.detail, v.picture)
+                known = Facts(
+                    v.info, v.step_s, v.planned, v.got, v.damage, v.detail, v.picture, v.noise
+                )
                 for item in batcher.close(path, (by_path[path], known, v.thumbs)):
                     tick()
                     yield _result(item, run)

@@ -32,6 +32,12 @@ THUMB_QUALITY = (60, 40, 25, 12)
 DETAIL_COLUMNS = 256
 DETAIL_FLOOR = 0.40  # power of a column's noise in a picture of 480 lines, in squared grey levels
 DETAIL_DROP = 0.25  # of the level of coarser detail
+NOISE_COLUMNS = 64
+NOISE_LEAST = 1.0  # squared grey levels
+WHITE = 0.18  # fine by middle power of the flattest places: at most 0.11 in clean pictures
+_PLACE = 64
+_TAPER = np.hanning(_PLACE).astype(np.float32)
+_OF_TENTH = 0.6  # the lowest tenth of noise's own power over nine neighbouring frequencies
 
 
 class Shrinker:
@@ -144,22 +150,66 @@ def is_blank(pixels: Pixels) -> bool:
     return bool(_grey(pixels[::2, ::2]).std() < BLANK_SPREAD)
 
 
-def detail(frames: Sequence[Pixels], rect: Rect, before: float = 0.0) -> float:
+def colour(pictures: Sequence[Pixels]) -> float:
+    """How colourful small pictures, uint8 (h, w, 3), are: red and blue less the tint that pictures
+    of one tint have at this brightness, root mean square in grey levels. 0 to 1.5 for grey and
+    sepia ones, 5 and more where there is colour."""
+    pixels = np.concatenate([p[::4, ::4].reshape(-1, 3) for p in pictures]).astype(np.float32)
+    grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    tints = np.array_split((pixels[:, ::2] - grey[:, None])[grey.argsort()], 16)
+    return float(np.sqrt(np.mean([t.var(axis=0).sum() for t in tints])))
+
+
+def noise(grey: Pixels, rect: Rect) -> Floats:
+    """The power of white noise in a picture, by frequency: float32 (33,), 0 to half the number of
+    lines, in squared grey levels; zeros where there is none to tell.
+
+    What the flattest tenth of places (64 lines of a column) still hold. Detail, however fine, falls
+    with frequency there, to a ninth or less; noise hardly does, even after coding.
+    """
+    none = np.zeros(_PLACE // 2 + 1, np.float32)
+    lines = _columns(grey, rect, NOISE_COLUMNS)
+    starts = range(0, len(lines) - _PLACE + 1, _PLACE // 2)
+    if not starts:
+        return none
+    places = np.stack([lines[i : i + _PLACE] for i in starts])  # (k, 64, columns)
+    # Clipped to black or white there is no noise, however noisy the rest.
+    unclipped = (places.min(axis=1) > 4) & (places.max(axis=1) < 251)
+    if unclipped.sum() < 50:
+        return none
+    places = places.transpose(0, 2, 1)[unclipped].astype(np.float32)  # (m, 64)
+    places -= places.mean(axis=1, keepdims=True)
+    power = np.abs(np.fft.rfft(places * _TAPER)) ** 2 / (3 * _PLACE / 8)
+    power[:, :3] = power[:, 3:4]
+    wide = np.cumsum(np.pad(power, ((0, 0), (5, 4)), mode="edge"), axis=1)
+    flattest: Floats = np.quantile((wide[:, 9:] - wide[:, :-9]) / 9, 0.1, axis=0) / _OF_TENTH
+    fine, middle = float(flattest[28]), float(flattest[7])
+    return flattest.astype(np.float32) if fine > max(NOISE_LEAST, WHITE * middle) else none
+
+
+def _columns(grey: Pixels, rect: Rect, count: int) -> Pixels:
+    """Some columns of the part of a picture inside `rect`, (lines, count)."""
+    h, w = grey.shape
+    top, bottom = int(rect[1] * h), max(int(rect[3] * h), int(rect[1] * h) + 16)
+    left, right = int(rect[0] * w), max(int(rect[2] * w), int(rect[0] * w) + 16)
+    part = grey[top:bottom, left:right]
+    return part[:, np.linspace(0, part.shape[1] - 1, count).astype(int)]
+
+
+def detail(
+    frames: Sequence[Pixels], rect: Rect, before: float = 0.0, hiss: Floats | None = None
+) -> float:
     """Real detail in cycles per height of the shown picture; the largest of the frames'.
 
     From upright power spectra (median of some columns, so that a logo does not count). Detail is
     real as long as it stands above what coding and rounding leave (per cycle, so the same in any
-    size), and, times frequency squared (natural pictures are then about level), does not drop to a
-    quarter of what coarser detail has. An upscale stops where its source stopped. At most half the
-    number of lines.
+    size) and twice above `hiss` (see `noise`), and, times frequency squared (natural pictures are
+    then about level), does not drop to a quarter of what coarser detail has. An upscale stops where
+    its source stopped. At most half the number of lines.
     """
     best = before
     for grey in frames:
-        h, w = grey.shape
-        top, bottom = int(rect[1] * h), max(int(rect[3] * h), int(rect[1] * h) + 16)
-        left, right = int(rect[0] * w), max(int(rect[2] * w), int(rect[0] * w) + 16)
-        part = grey[top:bottom, left:right]
-        columns = part[:, np.linspace(0, part.shape[1] - 1, DETAIL_COLUMNS).astype(int)]
+        columns = _columns(grey, rect, DETAIL_COLUMNS)
         n = len(columns)
         if n < 64:
             continue
@@ -170,7 +220,11 @@ def detail(frames: Sequence[Pixels], rect: Rect, before: float = 0.0) -> float:
         reach = max(3, n // 80)
         mean = np.full(2 * reach + 1, 1 / (2 * reach + 1))
         smooth = np.convolve(np.pad(power, reach, mode="edge"), mean, "valid")
-        weak = np.nonzero(smooth[8:] <= max(DETAIL_FLOOR * n / 480, 0.16))[0]
+        floor = np.full(len(smooth), max(DETAIL_FLOOR * n / 480, 0.16))
+        if hiss is not None:
+            at = np.linspace(0, len(hiss) - 1, len(smooth))
+            floor = np.maximum(floor, 2 * np.interp(at, np.arange(len(hiss)), hiss))
+        weak = np.nonzero(smooth[8:] <= floor[8:])[0]
         end = int(weak[0]) + 8 if len(weak) else len(smooth) - 1
         level = smooth * np.arange(len(smooth), dtype=np.float64) ** 2
         coarse = np.median(level[end // 8 : end // 3 + 1])

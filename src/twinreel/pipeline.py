@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,13 +21,13 @@ from twinreel.aligned import at_same_moments, beside, is_mirrored
 from twinreel.compare import VERSION as COMPARE_VERSION
 from twinreel.compare import Calibration, Shelf, compare_all
 from twinreel.discover import discover
-from twinreel.doubt import DOUBTFUL, Look, look_again
+from twinreel.doubt import HOPELESS, Look, look_again
 from twinreel.embed import features
 from twinreel.errors import CannotRead, NothingFound, VideoError
 from twinreel.grouping import Grouping, folder_pairs
 from twinreel.inventory import Inventory, quick
 from twinreel.options import DupsOptions, fingerprint, flatten, gather
-from twinreel.picture import from_jpeg
+from twinreel.picture import Rect, from_jpeg
 from twinreel.progress import Progress
 from twinreel.report import Report
 from twinreel.sample import plan, sampling_id
@@ -95,7 +95,7 @@ class Run(Inventory):
 
     def look(self) -> None:
         """Decode and embed every content that the library does not know under this model."""
-        self._identity()
+        self.name_model()
         done = self.library.known(self.model, self.sampling)
         past = {} if self.options.decode.retry_failed else self.library.failures()
         todo: dict[str, list[VideoFile]] = defaultdict(list)
@@ -164,7 +164,7 @@ class Run(Inventory):
                 return True
         return False
 
-    def _identity(self) -> None:
+    def name_model(self) -> None:
         """The model's name and weights hash, without loading the network."""
         from twinreel.models.identity import identity, weights_sha256
 
@@ -190,7 +190,7 @@ class Run(Inventory):
     def score(self) -> None:
         """Score pairs that have not been scored before: k new videos against all known ones."""
         if not self.model:
-            self._identity()
+            self.name_model()
         active = {f.key for f in self.files} | {f.key for f in self.offline()}
         removed = self.library.recall_all("removed")
         known = self.library.known(self.model, self.sampling)
@@ -215,24 +215,14 @@ class Run(Inventory):
         """Settle doubtful pairs by laying their pictures on each other."""
         if not self.options.compare.closer:
             return
-        from twinreel.jobs import job_count
-
         path = {f.key: f.path for f in self.files if f.key}
         removed = self.library.recall_all("removed")
         asked = (
             m
-            for m in self.library.pairs(self.context, DOUBTFUL[0])
+            for m in self.library.pairs(self.context, HOPELESS)
             if m.a in path and m.b in path.keys() | removed or m.b in path and m.a in removed
         )
-        look = Look(
-            self.library,
-            self.calibration,
-            f"{self.model} {self.sampling}",
-            self._held().read,
-            path,
-            self.spec.size,
-            job_count(self.options.decode.jobs, self.files),
-        )
+        look = self.look_with(path, self._held().read, self._picture)
         left = 0
         for m, why in look_again(asked, look, self.progress):
             if why:
@@ -241,6 +231,27 @@ class Run(Inventory):
                 self.library.put_pairs(self.context, (), [m])
         if left:
             self.notes.append(f"{left} doubtful pairs could not be looked at again")
+
+    def look_with(
+        self, path: dict[str, str], read: Callable[[str], Features], picture: Callable[[str], Rect]
+    ) -> Look:
+        """What closer looks of this run need; `path`: which contents may be opened where."""
+        from twinreel.jobs import job_count
+
+        return Look(
+            self.library,
+            self.calibration,
+            self.spec.min_score or 1.0,
+            f"{self.model} {self.sampling}",
+            read,
+            picture,
+            path,
+            self.spec.size,
+            job_count(self.options.decode.jobs, self.files),
+        )
+
+    def _picture(self, key: str) -> Rect:
+        return self.library.facts({key})[key].picture
 
     def _is_large(self, share: float) -> bool:
         """Whether nearest neighbours are asked for; share: of new videos."""
@@ -255,7 +266,7 @@ class Run(Inventory):
     def select(self) -> None:
         """The matches of this run's videos, out of all that the library holds."""
         if not self.model:
-            self._identity()
+            self.name_model()
         active = {f.key for f in self.files} | {f.key for f in self.offline()}
         removed = self.library.recall_all("removed")
         least = 0.0 if self.options.compare.all_matches else self.min_score
@@ -332,7 +343,9 @@ class Run(Inventory):
                 facts[key] = Facts(_UNKNOWN, 0.0, 0, 0)
             f = facts[key]
             last = self.last_seen.get(file.path, "") if offline else seen
-            videos[file.path] = Video(file, f.info, offline, last, f.damage, f.detail, f.picture)
+            videos[file.path] = Video(
+                file, f.info, offline, last, f.damage, f.detail, f.picture, f.noise
+            )
             paths[key].append(file.path)
         old = frozenset(path for path in videos if self._archived(path))
         grouping = Grouping(
@@ -478,14 +491,16 @@ def search(
         raise NothingFound(f"{query}: not a video that can be read; see --ext")
     with Library.open(library or None) as kept:
         run = Run(kept, options, found, Progress(show=False), spec=spec)
-        run._identity()
+        run.name_model()
         file = replace(found.files[0], key=exact.content_key(found.files[0].path))
         features = kept.features(file.key or "", run.model, run.sampling)
         if features is None:
             for item in look_all([file], run):
                 if isinstance(item, VideoError):
                     raise item
-                features = item[1]
+                picture, features = item[0].picture, item[1]
+        else:
+            picture = kept.facts({features.key})[features.key].picture
         assert features is not None
         paths = {f.key: f.path for f, _, _ in kept.files() if f.path != file.path}
         same = [Match(file.path, paths[file.key], 1.0, "exact")] if file.key in paths else []
@@ -494,9 +509,18 @@ def search(
         out = []
         for a, b in candidates(shelf, {features.key}, (float("inf"), 0.0), run.calibration):
             m = compare(a, b, run.calibration)
-            if m is not None:
-                m = m if m.a == features.key else m.swapped()
-                if m.b in paths:
-                    out.append(replace(m, a=file.path, b=paths[m.b]))
-        out.sort(key=lambda m: (-m.score, m.b))
-        return (same + out)[:limit]
+            if m is not None and (m.b if m.a == features.key else m.a) in paths:
+                out.append(_ordered(m))
+        out.sort(key=lambda m: (-m.score, m.a, m.b))
+        settled = {(m.a, m.b): m for m in out[: 2 * limit]}
+        if options.compare.closer:
+            known = {f.key: f for f in shelf.videos}
+            rects = {features.key: picture}
+            look = run.look_with({features.key: file.path}, known.__getitem__, rects.__getitem__)
+            for m, why in look_again(list(settled.values()), look, run.progress):
+                if not why:
+                    settled[(m.a, m.b)] = m
+        told = [m if m.a == features.key else m.swapped() for m in settled.values()]
+        told = [replace(m, a=file.path, b=paths[m.b]) for m in told]
+        told.sort(key=lambda m: (-m.score, m.b))
+        return (same + told)[:limit]

@@ -30,7 +30,7 @@ JSONL_ABOVE = 50_000
 _FILE = [f.name for f in dataclasses.fields(VideoFile)]
 _INFO = [f.name for f in dataclasses.fields(VideoInfo)]
 _LISTS = ("videos", "matches", "groups", "failures", "folders")
-_OWN = ["offline", "last_seen", "damage", "detail", "picture"]
+_OWN = ["offline", "last_seen", "damage", "detail", "picture", "noise"]
 
 
 @dataclass(frozen=True)

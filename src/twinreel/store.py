@@ -52,6 +52,7 @@ _MIGRATIONS = [
     CREATE TABLE remembered (kind TEXT, name TEXT, value TEXT, at TEXT,
         PRIMARY KEY (kind, name)) WITHOUT ROWID;
     """,
+    "ALTER TABLE videos ADD COLUMN noise REAL NOT NULL DEFAULT 0",
     "ALTER TABLE features ADD COLUMN place INTEGER",  # row in vectors.Shards; then `vectors` is ''
 ]
 
@@ -67,6 +68,7 @@ class Facts:
     damage: str = ""
     detail: float = 0.0
     picture: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ class Library:
         key = features.key
         with self.transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?)", _facts_row(key, facts)
+                "INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?)", _facts_row(key, facts)
             )
             self._put_features(features)
             if thumbs:
@@ -350,6 +352,11 @@ class Library:
         )
         return int(total.fetchone()[0])
 
+    def kinds(self) -> list[tuple[str, str]]:
+        """(model, sampling) of all Features held."""
+        rows = self._db.execute("SELECT DISTINCT model, sampling FROM features ORDER BY 1, 2")
+        return list(rows)
+
     def lengths(self, model: str, sampling: str) -> dict[str, float]:
         """Key -> duration in seconds of everything that has Features of this model and sampling."""
         rows = self._db.execute(
@@ -370,12 +377,19 @@ class Library:
         wanted = None if keys is None else set(keys)
         out = {}
         rows = self._db.execute(
-            "SELECT key, info, step_s, planned, got, damage, detail, picture FROM videos"
+            "SELECT key, info, step_s, planned, got, damage, detail, picture, noise FROM videos"
         )
-        for key, info, step, planned, got, damage, detail, picture in rows:
+        for key, info, step, planned, got, damage, detail, picture, noise in rows:
             if wanted is None or key in wanted:
                 out[key] = Facts(
-                    _info(info), step, planned, got, damage, detail, tuple(json.loads(picture))
+                    _info(info),
+                    step,
+                    planned,
+                    got,
+                    damage,
+                    detail,
+                    tuple(json.loads(picture)),
+                    noise,
                 )
         return out
 
@@ -493,7 +507,7 @@ def _file_row(f: VideoFile, full_hash: str | None, seen: str) -> tuple[Any, ...]
 def _facts_row(key: str, f: Facts) -> tuple[Any, ...]:
     """A row of `videos`."""
     info, picture = json.dumps(asdict(f.info)), json.dumps(f.picture)
-    return (key, info, f.step_s, f.planned, f.got, f.damage, f.detail, picture)
+    return (key, info, f.step_s, f.planned, f.got, f.damage, f.detail, picture, f.noise)
 
 
 def _info(text: str) -> VideoInfo:

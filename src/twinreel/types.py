@@ -193,6 +193,7 @@ class Video:
     damage: str = ""  # '' when intact, else in words
     detail: float = 0.0  # cycles of real detail per picture height, measured; 0 = unknown
     picture: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom
+    noise: float = 0.0  # power of white noise, squared grey levels
 
     @property
     def path(self) -> str:

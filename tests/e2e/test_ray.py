@@ -27,7 +27,7 @@ pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install '
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 GRID = "tests.e2e.nets:grid"
-COUNT = 24
+COUNT = 17
 ROOT = Path(__file__).resolve().parents[2]
 
 

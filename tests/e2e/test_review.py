@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,14 +227,60 @@ def test_nothing_serious_for_axe(browser: Any, alone: tuple[Report, str], look: 
     if look == "narrow":
         page.locator(".row").first.click()
     page.wait_for_selector("#detail .cell .still[style*='background-image']")
-    for button in (None, "#keys", "#figures", "#folders"):
-        if button:
-            page.click(button)
-        found = page.evaluate("axe.run().then(r => r.violations)")
-        bad = [(v["id"], v["nodes"][0]["html"][:200]) for v in found
-               if v["impact"] in ("serious", "critical")]  # fmt: skip
-        assert not bad, bad
+    buttons = ("#keys", "#figures", "#folders", "#detail button:has-text('Similarity')",
+               "#detail button:has-text('Compare')")  # fmt: skip
+    assert not serious(page)
+    for button in buttons:
+        page.locator(button).first.click()
+        page.wait_for_selector("dialog[open]")
+        assert not serious(page), button
         page.keyboard.press("Escape")
+    context.close()
+
+
+def serious(page: Any) -> list[tuple[str, str]]:
+    """What axe finds serious or critical: (rule, the first element)."""
+    found = page.evaluate("axe.run().then(r => r.violations)")
+    bad = [v for v in found if v["impact"] in ("serious", "critical")]
+    return [(v["id"], v["nodes"][0]["html"][:200]) for v in bad]
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_nothing_serious_for_axe_in_the_served_windows(
+    browser: Any, served: tuple[str, Report, Path], look: str
+) -> None:
+    """Compare, playback, the plan, its outcome, and what was done."""
+    if not AXE.is_file():
+        pytest.skip("no axe-core: npm install --no-save axe-core, or set AXE_CORE")
+    context = browser.new_context(
+        viewport={"width": 1360, "height": 900}, color_scheme=look, bypass_csp=True
+    )
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    ready(page, served[0])
+    page.add_script_tag(path=str(AXE))
+    choose(page, "market")
+    page.wait_for_selector("#detail .cell .still[style*='background-image']")
+    page.click("#detail button:has-text('Compare')")
+    until(page, "[...document.querySelectorAll('.swipe img')].every(i => i.naturalWidth)")
+    assert not serious(page), "compare"
+    page.keyboard.press("Escape")
+    page.click("#detail button:has-text('Play in step')")
+    page.wait_for_selector("#play-body[data-ready='1']", timeout=120_000)
+    assert not serious(page), "play"
+    page.keyboard.press("Escape")
+    page.focus("#list")
+    page.keyboard.press("a")
+    page.click("#act")
+    page.click("#a-look")
+    page.wait_for_selector("#a-do")
+    assert not serious(page), "plan"
+    page.click("#a-do")
+    page.wait_for_selector("text=Done: 1 file")
+    assert not serious(page), "outcome"
+    page.click("#a-undo")
+    page.wait_for_selector("text=Taken back: 1")
+    page.keyboard.press("Escape")
     context.close()
 
 
@@ -281,9 +328,12 @@ def serving(source: Path, data: Path) -> Iterator[str]:
 @pytest.fixture
 def served(library: tuple[Path, Report], tmp_path: Path) -> Iterator[tuple[str, Report, Path]]:
     """(address, report, report file)"""
-    source = library[1].save(tmp_path / "found.json")
+    videos = [replace(v, file=replace(v.file, inode=os.stat(v.path).st_ino))
+              for v in library[1].videos]  # fmt: skip
+    report = replace(library[1], videos=tuple(videos))  # an undone link is a new file
+    source = report.save(tmp_path / "found.json")
     with serving(source, tmp_path / "data") as address:
-        yield address, library[1], source
+        yield address, report, source
 
 
 def choose(page: Any, text: str) -> None:
@@ -335,8 +385,9 @@ def test_two_videos_play_in_step(page: Any, served: tuple[str, Report, Path], na
     page.keyboard.press("Escape")
 
 
-def test_trash_and_undo_from_the_page(
-    page: Any, served: tuple[str, Report, Path], library: tuple[Path, Report]
+@pytest.mark.parametrize("action", ["trash", "move", "symlink", "hardlink"])
+def test_clean_up_and_undo_from_the_page(
+    page: Any, served: tuple[str, Report, Path], library: tuple[Path, Report], action: str
 ) -> None:
     films = library[0] / "films"
     before = tree(films)
@@ -345,16 +396,37 @@ def test_trash_and_undo_from_the_page(
     page.focus("#list")
     page.keyboard.press("a")
     page.click("#act")
+    page.select_option("#a-action", action)
     page.click("#a-look")
     page.wait_for_selector("#a-do")
     assert tree(films) == before and page.locator("#a-plan ol li").count() == 1
     page.click("#a-do")
     page.wait_for_selector("text=Done: 1 file")
-    lost = set(before) - set(tree(films))
-    assert len(lost) == 1 and "market" in lost.pop()
-    page.click("#a-undo")
-    page.wait_for_selector("text=Taken back: 1")
-    assert tree(films) == before
+    now = tree(films)
+    gone = [n for n in before if now.get(n) != before[n]] or [
+        n for n in now if "market" in n and (films / n).stat().st_nlink > 1
+    ]
+    copy = films / max(gone, key=len)
+    kept = next(p for p in films.rglob("market*") if p != copy)
+    assert "market" in copy.name and kept.is_file() and not kept.is_symlink()
+    if action == "symlink":
+        assert copy.is_symlink() and copy.resolve() == kept.resolve()
+    elif action == "hardlink":
+        assert copy.samefile(kept)
+    else:
+        assert not copy.exists()
+    if action == "move":
+        aside = [p for p in library[0].rglob("market*") if ".twinreel-quarantine" in p.parts]
+        assert len(aside) == 1 and aside[0].name == copy.name
+    if action in ("trash", "symlink"):
+        page.click("#a-undo")
+        page.wait_for_selector("text=Taken back: 1")
+    else:  # later, from the list of what was done
+        page.keyboard.press("Escape")
+        page.click("#past")
+        page.click("#past-body button:has-text('Take it back')")
+        page.wait_for_selector("#past-body :text('Taken back: 1')")
+    assert tree(films) == before and not copy.is_symlink() and not copy.samefile(kept)
 
 
 def test_frames_are_compared_at_full_size(page: Any, served: tuple[str, Report, Path]) -> None:

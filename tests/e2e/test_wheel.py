@@ -19,6 +19,8 @@ from tests.e2e.command import environment
 from tests.videos import make
 from tools.licences import ROOT, needs
 
+# No path of the tree: only what is installed may be found.
+CLEAN = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "man", "src")
 
 
@@ -58,7 +60,7 @@ def fresh(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "venv" / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
     for words in (["install", "--quiet", "--no-deps", "--no-index", str(wheel)], ["check"]):
-        done = subprocess.run([*pip, *words], capture_output=True, text=True)
+        done = subprocess.run([*pip, *words], env=CLEAN, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return folder / "venv"
 
@@ -107,7 +109,8 @@ def test_the_wheel_finds_duplicates_and_extracts(fresh: Path, tmp_path: Path) ->
 def test_without_extras_the_verbs_say_which_is_missing(fresh: Path, tmp_path: Path) -> None:
     for name in ("starlette", "pytest", "matplotlib"):
         code = f"import {name}"
-        seen = subprocess.run([str(fresh / "bin" / "python"), "-c", code], capture_output=True)
+        python = str(fresh / "bin" / "python")
+        seen = subprocess.run([python, "-c", code], env=CLEAN, capture_output=True)
         assert seen.returncode == 1, f"{name} can be imported: nothing is tested here"
     for verb in ("dups", "search", "review", "act", "undo", "extract", "models", "library"):
         assert run(fresh, tmp_path, verb, "--help").returncode == 0
@@ -118,5 +121,6 @@ def test_without_extras_the_verbs_say_which_is_missing(fresh: Path, tmp_path: Pa
 @pytest.mark.skipif(os.name != "posix", reason="scripts of another shape elsewhere")
 def test_it_knows_where_it_is_installed(fresh: Path) -> None:
     code = "import twinreel; print(twinreel.__file__)"
-    done = subprocess.run([str(fresh / "bin/python"), "-c", code], capture_output=True, text=True)
+    words = [str(fresh / "bin" / "python"), "-c", code]
+    done = subprocess.run(words, env=CLEAN, capture_output=True, text=True)
     assert str(fresh) in done.stdout

@@ -238,10 +238,12 @@ def test_seconds_of_an_age() -> None:
 def test_sidecars_of_a_video() -> None:
     names = ["film.mp4", "film.srt", "film.en.srt", "film-poster.jpg", "film.txt", "film 2.mp4",
              "film 2.srt", "filmography.nfo", "other.srt"]  # fmt: skip
+    names.sort()
     found = beside("/v/film.mp4", names, set())
-    assert found == ["/v/film.srt", "/v/film.en.srt", "/v/film-poster.jpg"]
-    assert beside("/v/film.mp4", [*names, "film.mkv"], set()) == []  # they are the other's too
-    assert beside("/v/film.mp4", [*names, "film.mkv"], {"/v/film.mkv"})
+    assert found == ["/v/film-poster.jpg", "/v/film.en.srt", "/v/film.srt"]
+    more = sorted([*names, "film.mkv"])
+    assert beside("/v/film.mp4", more, set()) == []  # they are the other's too
+    assert beside("/v/film.mp4", more, {"/v/film.mkv"})
 
 
 def test_trash_info_is_as_the_standard_asks() -> None:

@@ -46,6 +46,21 @@ def test_every_row_returns_once_in_order(pieces: list[tuple[int, int]], size: in
     assert got == sent and batcher.nbytes == 0
 
 
+def test_a_step_runs_what_waits_and_no_more_than_a_batch() -> None:
+    sizes: list[int] = []
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        sizes.append(len(pixels))
+        return pixels.reshape(len(pixels), -1)
+
+    batcher = Batcher(run, 8, lambda video, first, vectors: None)
+    assert not batcher.step()
+    batcher.add("a", 0, np.zeros((3, 2, 2, 3), np.uint8))
+    batcher.add("b", 0, np.zeros((2, 4, 4, 3), np.uint8))
+    assert [batcher.step(), batcher.step(), batcher.step()] == [True, True, False]
+    assert sizes == [3, 2] and batcher.nbytes == 0
+
+
 def test_a_failed_video_takes_only_its_own_rows() -> None:
     got = []
     batcher = Batcher(lambda p: p.reshape(len(p), -1), 8, lambda v, f, x: got.append((v, len(x))))

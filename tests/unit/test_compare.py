@@ -16,10 +16,11 @@ from twinreel.compare import (
     candidates,
     compare,
     compare_all,
+    is_intro,
     length_alike,
     relation_of,
 )
-from twinreel.types import Features, Match
+from twinreel.types import Features, Match, Segment
 
 CAL = Calibration()
 DIM = 64
@@ -255,3 +256,15 @@ def test_videos_that_show_nothing_break_nothing() -> None:
     found = list(compare_all(shelf, {f.key for f in shelf.videos}, ANY, CAL))
     assert [(m.a, m.b, m.relation) for m in found] == [("a", "b", "copy")]
     assert list(compare_all(Shelf([]), set(), ANY, CAL)) == []
+
+
+def test_head_and_tail_alone_are_an_intro() -> None:
+    head, tail = Segment((0, 4), (0, 4)), Segment((36, 40), (56, 60))
+    middle = Segment((15, 19), (20, 24))
+
+    def shared(*segments: Segment) -> Match:
+        return Match("a", "b", 0.9, "overlap", segments, 0.2, 0.15)
+
+    assert is_intro(shared(head), 40, 60) and is_intro(shared(head, tail), 40, 60)
+    assert not is_intro(shared(head, middle), 40, 60)
+    assert not is_intro(shared(), 40, 60)

@@ -58,6 +58,30 @@ def test_a_single_row_that_does_not_fit_is_an_error() -> None:
     assert len(said) == 1
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 16])
+def test_pieces_on_several_cores_give_the_same_rows(count: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 40, 48, 3), np.uint8)
+    rows = {}
+    for threads in (1, 3):
+        options = ExtractOptions(model=("resnet18",), weights=("random:0",), device="cpu",
+                                 threads=threads)  # fmt: skip
+        runner = Runner(plan(options), options, lambda words: None)
+        rows[threads] = runner.run(0)(pixels)
+        assert (runner._pool is not None) == (threads == 3 and count >= 3)
+        assert runner.seconds["model"] > 0
+    torch.set_num_threads(1)
+    assert rows[1].shape == (count, 512)
+    np.testing.assert_allclose(rows[1], rows[3], rtol=1e-4, atol=1e-5)
+
+
+def test_networks_that_may_remember_run_one_piece_at_a_time() -> None:
+    options = ExtractOptions(model=("tests.e2e.nets:grid",), device="cpu", threads=3)
+    runner = Runner(plan(options), options, lambda words: None)
+    runner.run(0)(np.zeros((9, 32, 48, 3), np.uint8))
+    torch.set_num_threads(1)
+    assert runner._pool is None
+
+
 def test_rows_are_cut_where_the_network_is_trained_for_it() -> None:
     entry = SimpleNamespace(spec=SimpleNamespace(nested=(2,), dim=4), request={})
     runner = Runner([entry], ExtractOptions(embedding_size=2, half_precision=0), print)  # type: ignore[list-item]

@@ -50,6 +50,7 @@ def test_the_output_suffix_follows_the_format(tmp_path: Path) -> None:
         ("video_path,feature_path,start,end\n/v/a.mp4,/f/1,5,4\n", "end 4 is not after start 5"),
         ("video_path,feature_path,start\n/v/a.mp4,/f/1,soon\n", "got 'soon'"),
         ('video_path,feature_path\n"/v/a.mp4,/f/1\n', "not a CSV"),
+        ("video_path,feature_path\n/v/a, b.mp4,/f/1\n", "row 2: 3 cells, the header has 2"),
         ("video_path,feature_path\n/v/a.mp4,/1/x\n/v/b.mp4,/2/x\n", "name a folder for it with -o"),
     ],
 )

@@ -148,6 +148,16 @@ def test_notes_are_shared_and_survive_a_cut_line(tmp_path: Path) -> None:
     assert sorted(a.refresh()) == ["x", "z"]
 
 
+def test_notes_of_machines_with_unlike_clocks(tmp_path: Path) -> None:
+    """The order is that of the clock they share, whatever their own say."""
+    server = iter([100.0, 101.0])
+    a = Notes(tmp_path, "status", "a", lambda: next(server))
+    b = Notes(tmp_path, "status", "b", lambda: next(server))
+    a.add({"name": "x", "state": "failed"})
+    b.add({"name": "x", "state": "done"})
+    assert Notes(tmp_path, "status", "c").refresh()["x"]["state"] == "done"
+
+
 def test_leftovers_of_a_killed_owner_are_removed(tmp_path: Path) -> None:
     shelf = _shelf(tmp_path, "npy")
     name = "we[ird]*.npy"

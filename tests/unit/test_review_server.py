@@ -177,6 +177,33 @@ def test_plan_trash_and_undo_from_the_page(served: Any, tmp_path: Path) -> None:
     assert tree(tmp_path / "films") == before
 
 
+def test_the_library_remembers_what_the_page_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `twinreel act` does: which content went, and which kept file was found intact."""
+    from tests.videos import make
+    from twinreel.actions.memory import KIND, VERDICT
+    from twinreel.review.server import Desk
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    kept, gone = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    make(kept, seconds=2, seed=4)
+    make(gone, seconds=2, seed=4, size=(160, 90))
+    library = str(tmp_path / "library.db")
+    Library.open(library).close()
+    report = report_of(tmp_path, [kept, gone], relation="copy")
+    desk = Desk(report, str(report.save(tmp_path / "r.json")), library=library)
+
+    def notes(kind: str) -> int:
+        with Library.open(library) as found:
+            return len(found.recall_all(kind))
+
+    done = desk.apply(desk.plan({"action": "trash", "all": True})["id"])
+    assert not gone.exists() and (notes(KIND), notes(VERDICT)) == (1, 1), done["refused"]
+    desk.undo(done["journal"])
+    assert gone.exists() and (notes(KIND), notes(VERDICT)) == (0, 1)
+
+
 def test_delete_is_not_on_the_page(served: Any) -> None:
     app, guard, *_ = served
     body = {"action": "delete", "all": True}
@@ -200,6 +227,18 @@ def test_saving_writes_a_new_report_and_the_librarys_memory(tmp_path: Path) -> N
     with Library.open(report.library) as library:
         assert not library.recall_all("unmatched")
     assert Desk(report, str(source)).saved.endswith("r.reviewed-2.json")  # never written over
+
+
+def test_two_pages_of_one_report_save_apart(tmp_path: Path) -> None:
+    from twinreel.review.server import Desk
+
+    report = made_up(tmp_path / "lib")
+    source = str(report.save(tmp_path / "lib" / "r.json"))
+    desks = [Desk(report, source), Desk(report, source)]  # neither has saved yet
+    names = [desk.save({0: Choice(None, word)})["path"] for desk, word in
+             zip([*desks, desks[0]], ["accept", "skip", "not_a_match"], strict=True)]  # fmt: skip
+    assert names[0] == names[2] != names[1]
+    assert [Report.load(n).groups[0].decision for n in names[:2]] == ["not_a_match", "skip"]
 
 
 def test_a_worker_ends_when_nobody_listens_any_more(served: Any, tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def take(step: Step, n: int, run: Run, state: _State, book: Journal) -> None:
 
 
 def _taken_back(kind: Action, rec: Record, disk: Disk) -> Exception | None:
-    """None, or why not: tried more than once, because another run may be in the way for a moment."""
+    """None, or why not. Another run may be in the way for a moment, so it is tried again."""
     failed: Exception | None = None
     for _ in range(TRIES):
         try:

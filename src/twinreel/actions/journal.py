@@ -42,16 +42,19 @@ class Journal:
 
     path: str
     disk: Disk
+    whole: bool = False  # the file is known to end with a whole line
 
     def write(self, record: dict[str, Any]) -> None:
         """Add a line and bring it to the disk. Raises JournalLost."""
         line = json.dumps(record) + "\n"
         try:
-            if not self._ends_well():
+            if not self.whole and not self._ends_well():
                 line = "\n" + line
+            self.whole = False
             self.disk.append(self.path, line.encode("ascii"))
         except OSError as error:
             raise _lost(self.path, error) from None
+        self.whole = True
 
     def _ends_well(self) -> bool:
         if self.disk.look(self.path) is None:

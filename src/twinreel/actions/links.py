@@ -179,7 +179,8 @@ class _Link(Action):
         half = name == "tmp" and look.inode != rec["keeper"]["inode"]
         if not (
             look.kind == "link"
-            or half and is_it(rec["keep"], rec["keeper"], disk)
+            or half
+            and is_it(rec["keep"], rec["keeper"], disk)
             or any(self._same(rec[name], other, disk) for other in stays)
         ):
             raise ActionRefused(

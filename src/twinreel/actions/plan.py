@@ -324,6 +324,18 @@ def _step(
     return Step(action, path, keep, None, victim.file.size, why, tuple(lost), expect), ""
 
 
+def _by_key(report: Report) -> dict[str | None, list[str]]:
+    """Content key -> paths, worked out once for a report."""
+    known: dict[str | None, list[str]] | None = report.__dict__.get("_twins")
+    if known is None:
+        known = {}
+        for video in report.videos:
+            if video.file.key is not None:
+                known.setdefault(video.file.key, []).append(video.path)
+        object.__setattr__(report, "_twins", known)
+    return known
+
+
 def evidence(report: Report, path: str, keep: str) -> Match | None:
     """The direct match 'path RELATION keep': by path, else by files of the same content."""
     keys = {p: report.video(p).file.key for p in (path, keep)}
@@ -332,12 +344,9 @@ def evidence(report: Report, path: str, keep: str) -> Match | None:
     direct = report.match(path, keep)
     if direct is not None:
         return direct
-    twins = {
-        p: [v.path for v in report.videos if keys[p] is not None and v.file.key == keys[p]]
-        for p in keys
-    }
-    for a in twins[path]:
-        for b in twins[keep]:
+    twins = _by_key(report)
+    for a in twins.get(keys[path], ()):
+        for b in twins.get(keys[keep], ()):
             found = report.match(a, b)
             if found is not None:
                 return replace(found, a=path, b=keep)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from bisect import bisect_left
 
 from twinreel.actions.disk import Disk, Look, words
 from twinreel.actions.kinds import ACTIONS, Run
@@ -35,7 +36,7 @@ def survey(plan: Plan, disk: Disk | None = None) -> Plan:
     steps: list[Step] = []
     skipped = list(plan.skipped)
     sidecars: dict[str, list[str]] = {}
-    folders: dict[str, list[str]] = {}
+    folders = _Folders(disk)
     leaving = {s.path for s in plan.steps if s.keep}
     for step in plan.steps:
         try:
@@ -49,7 +50,7 @@ def survey(plan: Plan, disk: Disk | None = None) -> Plan:
     standing = {s.path for s in steps}
     steps = [s for s in steps if s.keep or standing & set(s.expect["after"])]
     for step in [s for s in steps if s.keep and plan.action not in LINKS]:
-        found = beside(step.path, _names(step.path, disk, folders), leaving)
+        found = beside(step.path, folders.of(step.path)[0], leaving)
         if found:
             sidecars[step.path] = found
             steps += _sidecar_steps(step, found, plan)
@@ -61,14 +62,23 @@ def survey(plan: Plan, disk: Disk | None = None) -> Plan:
     )
 
 
-def _names(path: str, disk: Disk, folders: dict[str, list[str]]) -> list[str]:
-    folder = os.path.dirname(path)
-    if folder not in folders:
-        folders[folder] = disk.names(folder)
-    return folders[folder]
+class _Folders:
+    """What lies in folders, read and judged once for all their files."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self.known: dict[str, tuple[list[str], bool]] = {}
+
+    def of(self, path: str) -> tuple[list[str], bool]:
+        """(names in the folder of `path`, whether they are a stream's)"""
+        folder = os.path.dirname(path)
+        if folder not in self.known:
+            names = self.disk.names(folder)
+            self.known[folder] = names, in_stream(names)
+        return self.known[folder]
 
 
-def _possible(step: Step, run: Run, folders: dict[str, list[str]]) -> Step:
+def _possible(step: Step, run: Run, folders: _Folders) -> Step:
     """The step with the places it would use now, or the reason why it cannot be done."""
     looks: dict[str, Look] = {}
     for path, expect in ((step.path, step.expect["file"]), (step.keep, step.expect["keep"])):
@@ -83,7 +93,7 @@ def _possible(step: Step, run: Run, folders: dict[str, list[str]]) -> Step:
         looks[path] = look
     if looks[step.path].same_file(looks[step.keep]):
         raise ActionRefused(f"{step.path}: the same file as {step.keep}; nothing would be freed")
-    if not run.options.structured and in_stream(_names(step.path, run.disk, folders)):
+    if not run.options.structured and folders.of(step.path)[1]:
         raise ActionRefused(f"{step.path}: belongs to a stream playlist (--structured)")
     rec = ACTIONS[step.action].prepare(step, 0, looks[step.path], looks[step.keep], run)
     places = {name: rec[name] for name in ("dest", "hold", "info", "text") if name in rec}
@@ -96,10 +106,15 @@ def in_stream(names: list[str]) -> bool:
 
 
 def beside(path: str, names: list[str], leaving: set[str]) -> list[str]:
-    """Sidecars of a video: same folder, same stem. None while another video of that stem stays."""
+    """Sidecars of a video: same folder, same stem. None while another video of that stem stays.
+
+    names: those of the folder, sorted.
+    """
     folder, name = os.path.split(path)
     stem = os.path.splitext(name)[0]
-    others = [n for n in names if n != name and n.startswith(stem)]
+    # The names are sorted: those that begin with the stem lie together.
+    first, last = bisect_left(names, stem), bisect_left(names, f"{stem}\U0010ffff")
+    others = [n for n in names[first:last] if n != name]
     stems = [os.path.splitext(n)[0] for n in others if n.lower().endswith(_VIDEO)]
     for other in others:
         same = os.path.splitext(other)[0] == stem and other.lower().endswith(_VIDEO)

@@ -184,7 +184,9 @@ def purge(plan: Plan, journal_path: str = "", disk: Disk | None = None) -> Outco
     """Delete what `purge_plan` lists, each after its kept file was checked again."""
     disk = disk or Disk()
     outcome = apply(plan, journal_path, disk=disk)
+    books: dict[str, Journal] = {}
     for step in outcome.done:
         source, n = step.expect["source"]
-        Journal(source, disk).write({"n": n, "phase": "purged"})
+        book = books.setdefault(source, Journal(source, disk))
+        book.write({"n": n, "phase": "purged"})
     return outcome

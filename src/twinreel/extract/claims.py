@@ -78,7 +78,7 @@ class Claims:
         self.owner = uuid.uuid4().hex
         self._lease_s = lease_s
         self._held: dict[Path, Claim] = {}
-        self._lock = threading.Lock()
+        self._lock, self._clock = threading.Lock(), threading.Lock()
         self._stop = threading.Event()
         self._offset: tuple[float, float] | None = None  # (server - monotonic, when measured)
         card = {
@@ -159,6 +159,10 @@ class Claims:
                 if not own and self._stale(path):
                     path.unlink(missing_ok=True)
 
+    def wait(self, seconds: float = 0.5) -> None:
+        """Until somebody else may have come further."""
+        self._stop.wait(seconds)
+
     def close(self) -> None:
         """Give everything back."""
         self._stop.set()
@@ -201,22 +205,23 @@ class Claims:
             touched = path.stat().st_mtime
         except FileNotFoundError:
             return False  # just given back: whoever held it is done
-        if self._now() - touched > self._lease_s:
+        if self.now() - touched > self._lease_s:
             return True
         card = self._owner(path)
         if card.get("machine") != machine() or not card.get("birth"):
             return False
         return bool(birth(int(card["pid"])) != card["birth"])
 
-    def _now(self) -> float:
-        """The file server's clock."""
+    def now(self) -> float:
+        """Seconds by the file server's clock, which all who share the folder have in common."""
         here = time.monotonic()
-        if self._offset is None or here - self._offset[1] > self._lease_s / 4:
-            beacon = self.folder / f".clock-{self.owner}"
-            beacon.write_bytes(b"")
-            self._offset = (beacon.stat().st_mtime - here, here)
-            beacon.unlink()
-        return here + self._offset[0]
+        with self._clock:  # two threads ask
+            if self._offset is None or here - self._offset[1] > self._lease_s / 4:
+                beacon = self.folder / f".clock-{self.owner}"
+                beacon.write_bytes(b"")
+                self._offset = (beacon.stat().st_mtime - here, here)
+                beacon.unlink()
+            return here + self._offset[0]
 
     def _beat(self) -> None:
         while not self._stop.wait(self._lease_s / 4):

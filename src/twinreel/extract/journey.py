@@ -134,10 +134,11 @@ class _Run:
         if kept.claims is None:
             kept.claims = Claims(folder / HIDDEN / "claims", options.lease)
             kept.shelf = Shelf(folder, options.format, options.meta, kept.claims.owner)
-            kept.notes = Notes(folder / HIDDEN, "status", kept.claims.owner)
+            kept.notes = Notes(folder / HIDDEN, "status", kept.claims.owner, kept.claims.now)
         assert kept.shelf is not None and kept.notes is not None
         self._claims, self._shelf, self._notes = kept.claims, kept.shelf, kept.notes
-        self._begun = time.time()
+        with disk(folder):
+            self._begun = self._claims.now()
         self._open: dict[str, _Video] = {}
         self._written: list[tuple[_Video, Meta]] = []  # in a shard that is still open
         self._later: list[Job] = []

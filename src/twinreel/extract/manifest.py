@@ -77,6 +77,10 @@ def from_csv(path: Path, suffix: str = ".npy", root: Path | None = None) -> list
         if not any(cell.strip() for cell in cells):
             continue
         try:
+            if any(cell.strip() for cell in cells[len(header) :]):
+                raise ValueError(
+                    f"{len(cells)} cells, the header has {len(header)}; quote names with commas"
+                )
             jobs.append(_job(number, dict(zip(header, cells, strict=False)), base, suffix))
         except ValueError as error:
             faults.append(f"row {number}: {error}")

@@ -75,19 +75,22 @@ class Notes:
     """Records that several processes append to files of their own and all can read.
 
     A line is one record with a 'name'; of several with one name the latest 'when' counts. A line
-    that a kill cut short is left out.
+    that a kill cut short is left out. clock: seconds on a clock that all writers share; machines
+    of unlike time would else overrule each other.
     """
 
-    def __init__(self, folder: Path, kind: str, owner: str) -> None:
-        self._folder, self._kind = folder, kind
+    def __init__(
+        self, folder: Path, kind: str, owner: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._folder, self._kind, self._clock = folder, kind, clock
         self._path = folder / f"{kind}-{owner}.jsonl"
         self._read_to: dict[Path, int] = {}
         self._records: dict[str, Meta] = {}
 
     def add(self, record: Meta) -> None:
         """Append one record and make it last. Raises OutputError."""
-        record = {**record, "when": time.time()}
         with disk(self._path):
+            record = {**record, "when": self._clock()}
             self._folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             try:

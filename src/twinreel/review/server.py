@@ -33,7 +33,18 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from twinreel.actions import ActOptions, Disk, Outcome, Plan, apply, history, plan, settle, survey
+from twinreel.actions import (
+    ActOptions,
+    Disk,
+    Outcome,
+    Plan,
+    apply,
+    history,
+    memory,
+    plan,
+    settle,
+    survey,
+)
 from twinreel.actions import journal as journals
 from twinreel.actions import undo as take_back
 from twinreel.actions.cli import alone
@@ -65,6 +76,7 @@ class Desk:
     busy: threading.Lock = field(default_factory=threading.Lock)
     plans: dict[str, Plan] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)  # pairs that this run told apart
+    wrote: bool = False  # the saved report is this run's own
     streams: int = 0
     progress: tuple[int, int] = (0, 0)  # steps taken, of how many
 
@@ -77,6 +89,11 @@ class Desk:
     def name(self) -> str:
         """The report's name in journals, as `act` writes it."""
         return str(Path(self.source).resolve())
+
+    @property
+    def _report(self) -> Report:
+        """The report with the library that is used here: `act` leaves its notes there."""
+        return replace(self.report, library=self.library)
 
     def video(self, number: int) -> Video:
         """A video of the report that is still the file it was. Raises HTTPException."""
@@ -96,7 +113,10 @@ class Desk:
 
     def save(self, choices: dict[int, Choice]) -> dict[str, Any]:
         """Write the decided report, and what was told apart into the library."""
+        if not self.wrote and Path(self.saved).exists():
+            self.saved = free_name(self.source)  # another page of this report saved first
         path = decided(self.report, choices).save(self.saved)
+        self.wrote = True
         kept = 0
         if self.library:
             pairs = {
@@ -142,8 +162,11 @@ class Desk:
             def count(*_: Any) -> None:
                 self.progress = (self.progress[0] + 1, self.progress[1])
 
+            verdicts = memory.verdicts(self._report)
             with alone():
-                outcome = apply(planned, progress=count)
+                outcome = apply(planned, verdicts=verdicts, progress=count)
+            memory.remember(self._report, outcome.done)
+            memory.remember_verdicts(self._report, verdicts)
         return {**_told(outcome), "settled": settled, "gone": self.gone(), **self.past()}
 
     def undo(self, journal: str) -> dict[str, Any]:
@@ -152,6 +175,7 @@ class Desk:
             raise InputError(f"{journal}: not a journal of this report; see `twinreel undo --list`")
         with self._alone(), alone():
             outcome = take_back(journal)
+            memory.take_back(self.library, outcome.done)
         return {**_told(outcome), "gone": self.gone(), **self.past()}
 
     def past(self) -> dict[str, Any]:
@@ -337,19 +361,20 @@ def _seconds(request: Request, name: str) -> float:
 
 async def _piped(desk: Desk, command: list[str]) -> AsyncIterator[bytes]:
     """What a worker writes; it ends when the browser stops listening."""
+    worker, ended = None, False
     desk.streams += 1
-    worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    ended = False
     try:
+        worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert worker.stdout is not None
         while chunk := await worker.stdout.read(CHUNK):
             yield chunk
         ended = True
     finally:
         desk.streams -= 1
-        if not ended and worker.returncode is None:
-            worker.kill()
-        await worker.wait()
+        if worker is not None:
+            if not ended and worker.returncode is None:
+                worker.kill()
+            await worker.wait()
 
 
 def _sorry(request: Request, error: Exception) -> Response:

@@ -1,0 +1,114 @@
+"""Fit the weights of a closer look (doubt.py) on the train split.
+
+    python -m benchmarks.accuracy.fit_closer --library LIB --truth truth_train.json
+
+The library must hold the train set's features and pictures (run `twinreel dups SET --clips` first;
+the files must still be there). Every pair whose score is doubtful under the model's Calibration is
+looked at again: all that share content, and of the others the likeliest. A logistic regression of
+(proof of the descriptors, proof of the pictures). Nothing of the test split is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.accuracy.fit import _made, shared_s
+from twinreel import compare as c
+from twinreel import models
+from twinreel.closer import CloserTask, look_closer
+from twinreel.doubt import HOPELESS, REACH_S, first_proof, possible_lines
+from twinreel.errors import VideoError
+from twinreel.store import Library
+
+
+def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[str, Any]]:
+    """One row per pair looked at: names, label, score before, proofs, and what was seen."""
+    files = {f["name"]: f for f in json.loads(truth.read_text())["files"]}
+    spec = models.get(model)
+    calibration = c.Calibration(**spec.extra["calibration"])
+    sure = spec.min_score or 1.0
+    asked: list[tuple[bool, c.Match]] = []
+    rows = []
+    with Library.open(library) as kept:
+        paths = {f.key: f.path for f, _, _ in kept.files() if f.key}
+        name = {k: os.path.basename(p) for k, p in paths.items()}
+        (made,) = [m for m in _made(kept) if m[0].startswith(f"{model}@") and "dense" in m[1]]
+        features = {f.key: f for f in kept.all_features(*made) if name.get(f.key) in files}
+        for a, b in combinations(sorted(features), 2):
+            fa, fb = files[name[a]], files[name[b]]
+            seconds = shared_s(fa, fb)
+            if not (fa.get("gated", True) and fb.get("gated", True)) or 0 < seconds < 1.0:
+                continue
+            if "original" not in (fa["kind"], fb["kind"]) and seconds:
+                continue  # copies among themselves would outweigh the rest
+            if c.best_moments(features[a], features[b]) < calibration.candidate:
+                continue
+            m = c.compare(features[a], features[b], calibration)
+            if m is not None and HOPELESS <= m.score < sure:
+                asked.append((seconds > 0, m))
+        true = [m for label, m in asked if label]
+        false = sorted((m for label, m in asked if not label), key=lambda m: -m.score)
+        print(f"doubtful: {len(true)} that share content, {len(false)} that do not")
+        for m in [*true, *false[:negatives]]:
+            a, b = features[m.a], features[m.b]
+            reach = min(0.6 * max(c.step_of(a), c.step_of(b)), REACH_S)
+            picture = kept.facts({m.b})[m.b].picture
+            strip = tuple(kept.thumbs(m.a))
+            lines = possible_lines(m, a, b)
+            try:
+                seen = look_closer(CloserTask(paths[m.b], strip, lines, reach, picture))
+            except VideoError:
+                continue
+            if seen is not None:
+                rows.append(
+                    {
+                        "names": (name[m.a], name[m.b]),
+                        "label": m in true,
+                        "before": m.score,
+                        "x": (first_proof(a, b, calibration), seen.witness.vector()[3]),
+                        "seen": (seen.fit, seen.witness.correlation, seen.line.speed),
+                    }
+                )
+    return rows
+
+
+def main() -> None:
+    """Command line."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--library", required=True)
+    p.add_argument("--model", default=models.default())
+    p.add_argument("--truth", type=Path, required=True)
+    p.add_argument("--negatives", type=int, default=250)
+    a = p.parse_args()
+    rows = collect(a.library, a.model, a.truth, a.negatives)
+    x, y = np.array([r["x"] for r in rows]), np.array([r["label"] for r in rows])
+    found = LogisticRegression(C=10.0, max_iter=5000).fit(x, y)
+    weights = tuple(round(float(w), 3) for w in found.coef_[0])
+    print(f"closer_weights={weights} closer_bias={found.intercept_[0]:.3f}")
+    score = found.predict_proba(x)[:, 1]
+    before = np.array([r["before"] for r in rows])
+    for t in (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99):
+        print(
+            f"at {t}: of {y.sum()} found {(score[y] >= t).sum()} (before {(before[y] >= t).sum()}),"
+            f" false {(score[~y] >= t).sum()} (before {(before[~y] >= t).sum()})"
+        )
+    order = np.argsort(score)
+    for title, chosen in (("worst positives", [i for i in order if y[i]]),
+                          ("worst negatives", [i for i in order[::-1] if not y[i]])):
+        print(title)
+        for i in chosen[:12]:
+            r = rows[i]
+            print(f"  {score[i]:.3f} before {r['before']:.3f}", *r["names"], np.round(r["x"], 2),
+                  np.round(r["seen"], 3))
+
+
+if __name__ == "__main__":
+    main()

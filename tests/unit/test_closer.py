@@ -1,0 +1,158 @@
+"""A closer look: what the pictures say of copies, turned and cropped, and of other takes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import videos
+from twinreel.closer import Closer, CloserTask, Line, look_closer
+from twinreel.compare import Calibration, Witness
+from twinreel.decode import Looked, LookTask, look
+from twinreel.doubt import PER_VIDEO, Look, closer_score, look_again
+from twinreel.embed import features
+from twinreel.exact import content_key
+from twinreel.options import SampleOptions
+from twinreel.picture import Rect
+from twinreel.progress import Progress
+from twinreel.register import Place
+from twinreel.store import Facts, Library
+from twinreel.types import Features, Match, Segment
+
+LINE = Line(1.0, 0.0, 0.0, 6.0)
+
+
+def _looked(path: Path) -> Looked:
+    *_, last = look(LookTask(str(path), sample=SampleOptions(moments=16)))
+    assert isinstance(last, Looked)
+    return last
+
+
+def _closer(a: Path, b: Path, *lines: Line, reach_s: float = 0.4) -> Closer | None:
+    task = CloserTask(str(b), _looked(a).thumbs, lines or (LINE,), reach_s, _looked(b).picture)
+    return look_closer(task)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return videos.make(tmp_path_factory.mktemp("closer") / "a.mp4", 6, seed=5)
+
+
+def test_a_cropped_mirrored_copy_is_laid_on_its_source(source: Path, tmp_path: Path) -> None:
+    b = videos.make(tmp_path / "b.mp4", 6, seed=5, crop=(0.1, 0.2, 0.8, 0.9), mirrored=True)
+    found = _closer(source, b)
+    assert found is not None
+    assert found.place.mirrored and not found.place.turns and found.place.inside
+    assert found.place.part == pytest.approx((0.1, 0.2, 0.8, 0.9), abs=0.06)
+    assert found.witness.correlation > 0.8 and found.fit > 0.9
+
+
+def test_an_upside_down_copy_is_laid_on_its_source(source: Path, tmp_path: Path) -> None:
+    b = videos.make(tmp_path / "b.mp4", 6, seed=5, edit=lambda p, _: p[::-1, ::-1])
+    found = _closer(source, b)
+    assert found is not None and (found.place.turns, found.place.mirrored) == (2, False)
+    assert found.witness.correlation > 0.8
+
+
+def test_the_shift_is_found_to_a_frame(source: Path, tmp_path: Path) -> None:
+    b = videos.make(tmp_path / "b.mp4", 5, seed=5, start_s=0.8)
+    found = _closer(source, b, Line(1.0, -0.6, 1.0, 5.5))
+    assert found is not None
+    assert found.line.speed * 3 + found.line.offset == pytest.approx(2.2, abs=0.06)
+    assert found.witness.correlation > 0.8
+    assert found.span[0] >= 1.0
+
+
+def test_another_video_changes_otherwise(source: Path, tmp_path: Path) -> None:
+    b = videos.make(tmp_path / "b.mp4", 6, seed=6)
+    found = _closer(source, b)
+    assert found is not None and found.witness.correlation < 0.6
+
+
+def test_of_several_lines_the_right_one_is_taken(source: Path, tmp_path: Path) -> None:
+    b = videos.make(tmp_path / "b.mp4", 6, seed=5, codec="mpeg4")
+    found = _closer(source, b, Line(0.7, 1.0, 0.0, 6.0), LINE)
+    assert found is not None and found.line.speed == pytest.approx(1.0, abs=0.03)
+
+
+def test_blank_pictures_say_nothing(source: Path, tmp_path: Path) -> None:
+    dark = videos.make(tmp_path / "b.mp4", 6, seed=5, edit=lambda p, _: np.zeros_like(p))
+    assert _closer(source, dark) is None
+    assert _closer(dark, source) is None
+
+
+# -- the stage ----------------------------------------------------------------------------------
+
+CALIBRATION = Calibration(closer_weights=(1.0, 2.0), closer_bias=-4.0)
+
+
+def _put(library: Library, path: Path) -> str:
+    looked, key = _looked(path), content_key(path)
+    info = looked.info
+    times = np.array([t for t, _ in looked.thumbs])
+    vectors = np.repeat(np.eye(1, 8, dtype=np.float32), len(times), axis=0)
+    blank = np.zeros(len(times), bool)
+    made = features(key, "m", "s", times, blank, vectors, info.duration_s)
+    facts = Facts(info, looked.step_s, looked.planned, looked.got, "", 0.0, looked.picture)
+    library.put_look(facts, made, looked.thumbs, "s")
+    return key
+
+
+def _stage(library: Library, path: dict[str, str]) -> Look:
+    def reader(key: str) -> Features:
+        found = library.features(key, "m", "s")
+        assert found is not None
+        return found
+
+    def picture(key: str) -> Rect:
+        return library.facts({key})[key].picture
+
+    return Look(library, CALIBRATION, 0.99, "m s", reader, picture, path, (160, 160), 1)
+
+
+def test_a_doubtful_pair_is_scored_anew_once(source: Path, tmp_path: Path) -> None:
+    b = videos.make(tmp_path / "b.mp4", 6, seed=5, crop=(0.0, 0.0, 0.8, 0.8), mirrored=True)
+    with Library.open(tmp_path / "l.db") as library:
+        ka, kb = sorted((_put(library, source), _put(library, b)))
+        paths = {content_key(p): str(p) for p in (source, b)}
+        whole = Segment((0.0, 6.0), (0.0, 6.0))
+        m = Match(ka, kb, 0.3, "copy", (whole,))
+        (told, why), *rest = look_again([m], _stage(library, paths), Progress(show=False))
+        assert (why, rest) == ("", [])
+        assert (told.a, told.b) == (ka, kb) and told.score > 0.8
+        assert told.segments[0].mirrored
+        assert not list(look_again([m], _stage(library, paths), Progress(show=False)))
+
+
+def test_sure_pairs_and_closed_files_are_left_alone(source: Path, tmp_path: Path) -> None:
+    with Library.open(tmp_path / "l.db") as library:
+        key = _put(library, source)
+        sure = [Match(key, "b", 0.9999, "copy"), Match(key, "b", 0.001, "copy")]
+        assert not list(look_again(sure, _stage(library, {key: str(source)}), Progress(show=False)))
+        doubtful = [Match(key, "b", 0.5, "copy")]
+        nowhere = _stage(library, {})
+        assert not list(look_again(doubtful, nowhere, Progress(show=False)))
+
+
+def test_a_file_that_cannot_be_opened_is_told(source: Path, tmp_path: Path) -> None:
+    other = videos.make(tmp_path / "b.mp4", 6, seed=5, codec="mpeg4")
+    with Library.open(tmp_path / "l.db") as library:
+        ka, kb = sorted((_put(library, source), _put(library, other)))
+        gone = {ka: str(tmp_path / "x.mp4"), kb: str(tmp_path / "x.mp4")}
+        m = Match(ka, kb, 0.3, "copy", (Segment((0.0, 6.0), (0.0, 6.0)),))
+        ((same, why),) = look_again([m], _stage(library, gone), Progress(show=False))
+        assert same == m and why
+
+
+def test_proof_raises_the_score() -> None:
+    def seen(correlation: float) -> Closer:
+        witness = Witness(0.9, correlation, 1.0, 4.0)
+        return Closer(witness, 0.9, 20, LINE, Place(), (0.0, 6.0))
+
+    low, high = (closer_score(1.0, seen(c), CALIBRATION) for c in (0.2, 0.95))
+    assert low < 0.5 < high
+    assert closer_score(0.0, seen(0.0), CALIBRATION) == pytest.approx(1 / (1 + math.exp(4)))
+    assert PER_VIDEO >= 1

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DIR ?=
 
-.PHONY: run test lint types docs generated demo train-smoke bench-accuracy clean
+.PHONY: run test test-torch-free lint types docs generated demo train-smoke bench-accuracy clean
 
 run: $(VENV)/ready
 ifeq ($(DIR),)
@@ -23,6 +23,14 @@ lint: $(VENV)/ready-dev
 
 types: $(VENV)/ready-dev
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.12
+	$(BIN)/mypy --python-version 3.13
+
+# What runs without torch, for Pythons that have none yet.
+TORCH_FREE := $(addprefix tests/unit/test_,$(addsuffix .py,options sample discover exact keep report \
+	cluster compare picture probe store manifest actions))
+test-torch-free: $(VENV)/ready-dev
+	PYTHONPATH=. $(BIN)/python -m pytest -p tests.no_torch $(TORCH_FREE)
 
 # The site, into site/; warnings are errors. The notebooks run on the way.
 docs: $(VENV)/ready-docs

@@ -6,11 +6,12 @@
     python -m benchmarks.scale crowd --videos 226000 --crowd 46000
     python -m benchmarks.scale rescan --files 100000
 
-A synthetic video begins at a real descriptor of a photograph, moved by noise of the real
-descriptors' covariance, and goes on from moment to moment as real ones do. Every tenth is a planted
-copy of another: as far from it as the true copies of the scoreboard's train split are (SIMILARITY),
-half of that the same way in all its moments, half in each its own. No threads but what --threads
-says; memory is the peak of this process by the kernel's count, without and with mapped files.
+A synthetic video begins at the mean of two real descriptors of photographs and as much noise of the
+real descriptors' covariance, and goes on from moment to moment as real ones do. Every tenth is a
+planted copy of another: as far from it as the true copies of the scoreboard's train split are
+(SIMILARITY), half of that the same way in all its moments, half in each its own. No threads but
+what --threads says; memory is the peak of this process by the kernel's count, without and with
+mapped files.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +36,19 @@ from benchmarks import footage
 from twinreel import ann, models
 from twinreel.cluster import clusters
 from twinreel.compare import Calibration, Shelf, best_moments, candidates, compare
-from twinreel.types import Features, Match
+from twinreel.discover import Discovery, discover
+from twinreel.options import DupsOptions, gather
+from twinreel.pipeline import Run
+from twinreel.progress import Progress
+from twinreel.store import Facts, Library
+from twinreel.types import Features, Match, VideoFile, VideoInfo
 
 # Mean similarity of aligned moments of 190 true pairs of the scoreboard's train split, by
 # percentile (twin.v1, 2026-11-22), and how like a moment is to the next (median).
 SIMILARITY = ((0, 0.608), (5, 0.669), (10, 0.713), (25, 0.791), (50, 0.9), (75, 0.978), (100, 1.0))
 NEXT = 0.91
 COPIES = 0.1
+BLOCK = 2048  # videos made at a time
 ALIKE = 0.6  # edges of the clustering step: best moments this similar
 
 
@@ -68,29 +79,43 @@ class Synthetic:
         self._map = np.load(path, mmap_mode="r")
 
     def _make(self, real: Any, path: Path) -> None:
-        out = np.lib.format.open_memmap(
-            path.with_suffix(".part"), "w+", np.float16, (len(self.keys) * self.rows, self.dim)
-        )
+        """Contents first, then every video in its place, copies moved aside; in blocks."""
         spread = np.linalg.cholesky(np.cov(real.T) + 1e-6 * np.eye(self.dim)).T.astype(np.float32)
+        dice = np.random.default_rng(7)
+        rows, count = self.rows, int(self.content.max()) + 1
 
-        def noise(dice: Any, n: int) -> Any:
-            return _unit(dice.standard_normal((n, self.dim), np.float32) @ spread)
+        def noise(n: int) -> Any:
+            made = dice.standard_normal((n * rows, self.dim), np.float32) @ spread
+            return _unit(made).reshape(n, rows, self.dim)
 
-        for i, content in enumerate(self.content.tolist()):
-            dice = np.random.default_rng(content)
-            at = _unit(real[dice.integers(len(real))] + noise(dice, 1)[0])
-            steps = noise(dice, self.rows)
-            moments = np.empty((self.rows, self.dim), np.float32)
-            for n in range(self.rows):
-                moments[n] = at
-                at = _unit(NEXT * at + (1 - NEXT**2) ** 0.5 * steps[n])
-            if self.is_copy[i]:
-                s = self.similarity[i]
-                aside = _unit(noise(dice, 1) + noise(dice, self.rows))
-                aside = _unit(aside - (aside * moments).sum(1, keepdims=True) * moments)
-                moments = s * moments + (1 - s * s) ** 0.5 * aside
-            out[i * self.rows : (i + 1) * self.rows] = moments
+        def opened(name: Path, n: int) -> Any:
+            return np.lib.format.open_memmap(name, "w+", np.float16, (n * rows, self.dim))
+
+        contents = opened(path.with_suffix(".contents"), count)
+        for first in range(0, count, BLOCK):
+            n = min(BLOCK, count - first)
+            steps = noise(n)
+            two = real[dice.integers(len(real), size=n)] + real[dice.integers(len(real), size=n)]
+            at = _unit(two + steps[:, 0])
+            for k in range(rows):
+                contents[first * rows + k : (first + n) * rows : rows] = at
+                if k + 1 < rows:
+                    at = _unit(NEXT * at + (1 - NEXT**2) ** 0.5 * steps[:, k + 1])
+        out = opened(path.with_suffix(".part"), len(self.keys))
+        for first in range(0, len(self.keys), BLOCK):
+            some = slice(first, min(first + BLOCK, len(self.keys)))
+            rows_of = self.content[some][:, None] * rows + np.arange(rows)
+            moments = contents[rows_of.ravel()].astype(np.float32).reshape(-1, rows, self.dim)
+            copies = np.nonzero(self.is_copy[some])[0]
+            if len(copies):
+                mine = _unit(moments[copies])
+                aside = _unit(noise(len(copies))[:, :1] + noise(len(copies)))
+                aside = _unit(aside - (aside * mine).sum(2, keepdims=True) * mine)
+                s = self.similarity[some][copies][:, None, None]
+                moments[copies] = s * mine + np.sqrt(1 - s * s) * aside
+            out[some.start * rows : some.stop * rows] = moments.reshape(-1, self.dim)
         out.flush()
+        path.with_suffix(".contents").unlink()
         os.replace(path.with_suffix(".part"), path)
 
     def get(self, number: int) -> Features:
@@ -206,9 +231,8 @@ def search(args: argparse.Namespace) -> None:
     for low, high in ((0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01)):
         band = [p for p in planted if low <= min(source.similarity[list(p)]) < high]
         got = sum(p in pairs for p in band)
-        say(
-            f"    of similarity {low} to {min(high, 1.0)}: {got} of {len(band)} ({got / max(1, len(band)):.2%})"
-        )
+        share = got / max(1, len(band))
+        say(f"    of similarity {low} to {min(high, 1.0)}: {got} of {len(band)} ({share:.2%})")
     with Watch("cluster"):
         edges = (
             Match(source.keys[a], source.keys[b], min(1.0, s), "copy")
@@ -236,9 +260,8 @@ def search(args: argparse.Namespace) -> None:
     begun = time.perf_counter()
     for a, b in sample:
         compare(source.get(a), source.get(b), rule)
-    say(
-        f"  aligning a pair takes {(time.perf_counter() - begun) / max(1, len(sample)) * 1e3:.2f} ms"
-    )
+    each = (time.perf_counter() - begun) / max(1, len(sample))
+    say(f"  aligning a pair takes {each * 1e3:.2f} ms")
 
 
 def new(args: argparse.Namespace) -> None:
@@ -265,6 +288,136 @@ def new(args: argparse.Namespace) -> None:
     say(f"  {len(got)} candidates by the index")
 
 
+def crowd(args: argparse.Namespace) -> None:
+    """`dups` on a library of many videos with one group of thousands, without any file."""
+    source = Synthetic(args.base, args.videos, args.rows, args.work)
+    dice = np.random.default_rng(1)
+    first = source.get(0).vectors
+    length = float(np.median(source.durations))
+    path = args.work / f"crowd-{args.videos}-{args.crowd}.db"
+    options = gather(
+        {"library": str(path), "jobs": args.threads or 1, "sound": False, "nice": 0}, DupsOptions
+    )
+    files = [
+        VideoFile(f"/films/{n // 500:04}/{n:08}.mp4", 1000 + n, n, n, 1, "", f"{n:032x}")
+        for n in range(args.videos)
+    ]
+    found = Discovery(tuple(files), {}, (), ("/films",))
+    fresh = not path.exists()
+    with Library.open(path) as library:
+        run = Run(library, options, found, Progress(False), spec=models.get("twin.v1"))
+        run.name_model()
+        if fresh:
+            with Watch(f"fill the library: {args.videos} videos, {args.crowd} of them one content"):
+                with library.transaction():
+                    for n, file in enumerate(files):
+                        f = source.get(n)
+                        vectors, seconds = f.vectors, f.duration_s
+                        if n < args.crowd:
+                            aside = dice.standard_normal(first.shape).astype(np.float32)
+                            vectors, seconds = _unit(first + 0.2 * _unit(aside)), length
+                        edges = np.linspace(0, seconds, args.rows + 1)
+                        spans = np.stack([edges[:-1], edges[1:]], axis=1)
+                        library._put_features(
+                            Features(
+                                file.key or "",
+                                run.model,
+                                run.sampling,
+                                vectors,
+                                spans,
+                                f.blank,
+                                seconds,
+                            )
+                        )
+                library.put_files(files, {}, "2026-01-01T00:00:00Z")
+        for number in ("first", "second"):
+            run = Run(library, options, found, Progress(False), spec=models.get("twin.v1"))
+            with Watch(f"{number} run: scored"):
+                run.identify()
+                run.look()
+                run.score()
+            with Watch(f"{number} run: grouped"):
+                run.select()
+                report = run.report()
+            largest = max((len(g.members) for g in report.groups), default=0)
+            say(
+                f"  {len(report.groups)} groups, the largest of {largest}; "
+                f"{library.sizes()['pairs']} pairs kept; the group alone has "
+                f"{args.crowd * (args.crowd - 1) // 2}"
+            )
+            for note in run.notes:
+                say(f"  {note}")
+
+
+def rescan(args: argparse.Namespace) -> None:
+    """`dups` twice on a tree of small files that the library knows: rows and stat calls alone."""
+    folder = args.work / f"tree-{args.files}"
+    path = args.work / f"tree-{args.files}.db"
+    dice = np.random.default_rng(0)
+    if not folder.exists():
+        with Watch(f"make {args.files} files"):
+            for n in range(args.files):
+                place = folder / f"{n // 500:04}"
+                place.mkdir(parents=True, exist_ok=True)
+                (place / f"{n:08}.mp4").write_bytes(b"%d" % n)
+    options = gather({"library": str(path), "jobs": 1, "sound": False, "nice": 0}, DupsOptions)
+    if not path.exists():
+        with Watch("fill the library"), Library.open(path) as library:
+            found = discover([str(folder)], options.discover)
+            run = Run(library, options, found, Progress(False), spec=models.get("twin.v1"))
+            run.name_model()
+            files = [replace(f, key=f"{n:032x}") for n, f in enumerate(found.files)]
+            info = VideoInfo(10.0, 320, 180, 320, 180, "h264")
+            spans = np.stack([np.arange(8) * 1.25, np.arange(1, 9) * 1.25], axis=1)
+            for file in files:
+                vectors = _unit(dice.standard_normal((8, 512), np.float32))
+                seen = Features(
+                    file.key or "", run.model, run.sampling, vectors, spans, np.zeros(8, bool), 10.0
+                )
+                library.put_look(Facts(info, 1.25, 8, 8), seen)
+            library.put_files(files, {}, "2026-01-01T00:00:00Z")
+            pairs = (
+                Match(files[n].key or "", files[n + 1].key or "", 0.999, "copy")
+                for n in range(0, len(files) - 1, 10)
+            )
+            library.put_pairs(run.context, [f.key or "" for f in files], pairs)
+    command = [
+        sys.executable, "-m", "twinreel", "dups", str(folder), "-q", "--nice", "0", "--no-sound",
+        "--library", str(path), "-o", "-", "-j", "1",
+    ]  # fmt: skip
+    for number in range(1, 4):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        begun = time.perf_counter()
+        with open(os.devnull, "w") as nowhere:
+            code = subprocess.run(command, stdout=nowhere, check=False).returncode
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        wall = time.perf_counter() - begun
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        say(
+            f"run {number} over {args.files} unchanged files: {wall:.1f} s by the clock, "
+            f"{cpu:.1f} s of processor, at most {after.ru_maxrss / 1e6:.2f} GB; exit code {code}"
+        )
+
+
+def describe(args: argparse.Namespace) -> None:
+    """Descriptors of photographs by the default network, to draw synthetic videos from."""
+    from PIL import Image
+
+    spec = models.get(models.default())
+    network = models.load(spec, "", "cpu", "fp32", 0)
+    paths = [p for p in args.photos.rglob("*") if p.suffix.lower() in (".webp", ".jpg", ".png")]
+    random.Random(0).shuffle(paths)
+    rows, some = [], []
+    for path in sorted(paths)[: args.videos]:
+        with Image.open(path) as image:
+            some.append(np.asarray(image.convert("RGB").resize(spec.size[::-1])))
+        if len(some) == 64:
+            rows.append(network(np.stack(some)))
+            some = []
+    np.save(args.base, np.concatenate(rows).astype(np.float16))
+    say(f"{sum(map(len, rows))} photographs described")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=("describe", "search", "new", "crowd", "rescan"))
@@ -285,7 +438,8 @@ def main() -> None:
         args.work = args.work or Path(temporary)
         args.work.mkdir(parents=True, exist_ok=True)
         say(f"{footage.machine()}; {args.threads or os.cpu_count()} threads")
-        {"search": search, "new": new}[args.what](args)
+        known = {"search": search, "new": new, "crowd": crowd, "rescan": rescan}
+        {**known, "describe": describe}[args.what](args)
     if args.out:
         with open(args.out, "a") as file:
             file.write("\n".join(Watch.lines) + "\n\n")

@@ -95,7 +95,7 @@ def reports(draw: st.DrawFn) -> Report:
             VideoFile(path, *draw(st.tuples(whole, whole, whole, whole, words)),
                       draw(st.none() | words)),
             draw(infos), draw(st.booleans()), draw(words), draw(words), draw(finite),
-            draw(st.tuples(share, share, share, share)),
+            draw(st.tuples(share, share, share, share)), draw(finite),
         )
         for path in at
     )  # fmt: skip

@@ -3,8 +3,8 @@
     python -m benchmarks.accuracy.fit_closer --library LIB --truth truth_train.json
 
 The library must hold the train set's features and pictures (run `twinreel dups SET --clips` first;
-the files must still be there). Every pair whose score is doubtful under the model's Calibration is
-looked at again: all that share content, and of the others the likeliest. A logistic regression of
+the files must still be there). Looked at again are the pairs that share content, and of the others
+the likeliest of those that are doubtful under the model's Calibration. A logistic regression of
 (proof of the descriptors, proof of the pictures). Nothing of the test split is read.
 """
 
@@ -52,11 +52,13 @@ def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[
             if c.best_moments(features[a], features[b]) < calibration.candidate:
                 continue
             m = c.compare(features[a], features[b], calibration)
-            if m is not None and HOPELESS <= m.score < sure:
+            # Copies that nobody doubts show what a closer look of a true pair is like, too.
+            if m is not None and m.score >= HOPELESS and (seconds or m.score < sure):
                 asked.append((seconds > 0, m))
         true = [m for label, m in asked if label]
         false = sorted((m for label, m in asked if not label), key=lambda m: -m.score)
-        print(f"doubtful: {len(true)} that share content, {len(false)} that do not")
+        doubtful = sum(m.score < sure for m in true)
+        print(f"{len(true)} share content ({doubtful} doubtful), {len(false)} do not")
         for m in [*true, *false[:negatives]]:
             a, b = features[m.a], features[m.b]
             reach = min(0.6 * max(c.step_of(a), c.step_of(b)), REACH_S)
@@ -86,7 +88,7 @@ def main() -> None:
     p.add_argument("--library", required=True)
     p.add_argument("--model", default=models.default())
     p.add_argument("--truth", type=Path, required=True)
-    p.add_argument("--negatives", type=int, default=250)
+    p.add_argument("--negatives", type=int, default=150)
     a = p.parse_args()
     rows = collect(a.library, a.model, a.truth, a.negatives)
     x, y = np.array([r["x"] for r in rows]), np.array([r["label"] for r in rows])

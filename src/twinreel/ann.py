@@ -6,14 +6,15 @@
 
 Three steps, each dropping what is settled:
 
-1. An inverted file (faiss IVF, 8 bits a number) holds the moments of all videos, cut to their DIM
+1. An inverted file (faiss IVF, 8 bits a number) holds the moments of all videos, cut to their
    principal components; a moment like the one before it is not held twice. Where memory does not
    suffice, stretches of a video are averaged, down to one row per video.
 2. Each new video asks for its nearest videos, NEAR at most. Those pass the very rule that the
    exact search uses (compare.best_moments), on the full vectors, read through memory maps.
 3. The pairs are aligned and scored as everywhere. In a family of more than CROWD videos that match,
-   a newcomer meets its LEADERS and is then part of it: further pairs inside add nothing to what
-   DBSCAN finds, so they are not looked at. Memory and time grow with members, not with pairs.
+   a newcomer meets its LEADERS, one after the other, until it matches one: further pairs inside add
+   nothing to what DBSCAN finds (with min_samples up to 2), so they are not looked at. Memory and
+   time grow with members, not with pairs.
 
 `Index.check` compares with the exact search on a sample and says what share was found.
 """
@@ -47,8 +48,10 @@ from twinreel.types import Features, Floats, Match
 
 EXACT_CELLS = 2e10  # similarities of moments up to which every pair is looked at (minutes)
 DIM = 64
+FEW, FEW_DIM = 4, 256  # fewer rows to a video stand for it alone, and are kept in finer detail
 NEAR = 48  # other videos that a video is compared with at most
-HITS = 32  # nearest rows that one row asks for
+WIDE = 192  # those whose full vectors are looked at to choose them
+HITS = 32  # nearest rows that one row asks for; WIDE where a video has few
 ALIKE = 0.95  # cosine from which a moment counts as the one before it
 SLACK = 0.15  # what cutting to DIM numbers can take off a similarity
 INDEX_BYTES = 1 << 30
@@ -167,12 +170,14 @@ class Index:
         count = len(source.keys)
         most = max(1, index_bytes // ROW_BYTES // max(1, count))
         drawn = random.Random(0).sample(range(count), min(count, 20_000))
-        axes = _axes(source, drawn[:4000])
+        whole = _axes(source, drawn[:4000])
+        sample = [_reduced(source.get(i), whole[:, :DIM], most) for i in drawn[:2000]]
+        mean = max(1e-9, sum(map(len, sample)) / max(1, len(sample)))
+        axes = np.ascontiguousarray(whole[:, : FEW_DIM if mean < FEW else DIM])
+        lists = max(1, min(16_384, round(4 * math.sqrt(mean * count)), int(mean * count / 30)))
+        # 40 rows of the sample for each list.
+        drawn = random.Random(0).sample(range(count), min(count, round(40 * lists / mean) + 1))
         sample = [_reduced(source.get(i), axes, most) for i in drawn]
-        mean = sum(map(len, sample)) / max(1, len(sample))
-        lists = max(
-            1, min(16_384, round(4 * math.sqrt(mean * count)), int(mean * len(sample) / 30))
-        )
         some = np.concatenate(sample)[: 64 * lists]
         del sample
         quantizer = faiss.IndexFlatIP(axes.shape[1])
@@ -204,7 +209,7 @@ class Index:
         tolerance: tuple[float, float],
         without: npt.NDArray[np.bool_] | None = None,
     ) -> list[Ints]:
-        """For each video the others with the most similar rows, best first, at most NEAR.
+        """For each video the others with the most similar rows, best first, at most WIDE.
 
         Args:
             least: similarity under which a row is no hit.
@@ -228,7 +233,8 @@ class Index:
             inside = faiss.IDSelectorBitmap(bits)
             selector = inside if selector is None else faiss.IDSelectorAnd(selector, inside)
         given = faiss.SearchParametersIVF(nprobe=self.probes, sel=selector)
-        found, at = self.faiss.search(asked, HITS, params=given)
+        hits = WIDE if self.axes.shape[1] > DIM else HITS
+        found, at = self.faiss.search(asked, hits, params=given)
         owners = np.searchsorted(self.starts, at, side="right") - 1
         out = []
         first = 0
@@ -243,7 +249,7 @@ class Index:
             who, sims = who[good], sims[good]
             order = np.argsort(-sims, kind="stable")
             _, places = np.unique(who[order], return_index=True)
-            out.append(who[order][np.sort(places)][:NEAR])
+            out.append(who[order][np.sort(places)][:WIDE])
         return out
 
     def check(
@@ -276,7 +282,8 @@ class Index:
             for i, others, near in zip(
                 drawn, exact, self.near(source, drawn, least, tolerance), strict=True
             ):
-                missed += [(i, j) for j in others if j not in set(near.tolist())]
+                got = {j for j, _ in passing(source, i, near, calibration.candidate)}
+                missed += [(i, j) for j in others if j not in got]
             share = 1 - len(missed) / max(1, total)
             if share >= GOOD:
                 break
@@ -306,11 +313,11 @@ def _window(
 
 
 def _axes(source: Source, numbers: Sequence[int]) -> Floats:
-    """The DIM directions (d, DIM) that hold most of the vectors' length."""
+    """The directions (d, up to FEW_DIM) that hold most of the vectors' length, these first."""
     some = [shown(source.get(i)) for i in numbers]
     rows = np.concatenate([v for v in some if len(v)] or [np.eye(1, 1, dtype=np.float32)])
     _, axes = np.linalg.eigh((rows.T @ rows).astype(np.float64))
-    kept: Floats = np.ascontiguousarray(axes[:, ::-1][:, :DIM], np.float32)
+    kept: Floats = np.ascontiguousarray(axes[:, ::-1][:, :FEW_DIM], np.float32)
     return kept
 
 
@@ -606,7 +613,7 @@ def _next(
 
 
 def passing(source: Source, i: int, others: Ints, least: float) -> list[tuple[int, float]]:
-    """Those of a video's neighbours whose best moments are alike, the most alike first."""
+    """Those of a video's neighbours whose best moments are alike: the most alike, at most NEAR."""
     if not len(others):
         return []
     mine, (theirs, starts) = shown(source.get(i)), source.laid(others.tolist())
@@ -627,7 +634,7 @@ def passing(source: Source, i: int, others: Ints, least: float) -> list[tuple[in
             k = best_count(len(part))
             scores[n] = np.partition(part, len(part) - k)[len(part) - k :].mean()
     order = np.argsort(-scores, kind="stable")
-    return [(int(others[n]), float(scores[n])) for n in order.tolist() if scores[n] >= least]
+    return [(int(others[n]), float(scores[n])) for n in order[:NEAR].tolist() if scores[n] >= least]
 
 
 def _pair(a: int, b: int) -> tuple[int, int]:

@@ -102,6 +102,85 @@ def info_command(library: str) -> None:
             click.echo(f"{name:<10} {count}")
 
 
+@library_command.command("fill")
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--into", required=True, metavar="DIR", help="Folder of shards, on a shared disk.")
+@add_options(OutputOptions, DiscoverOptions, SampleOptions, ModelOptions, DecodeOptions)
+def fill_command(paths: tuple[str, ...], into: str, **flags: Any) -> None:
+    """Look at the videos under PATHS and put what is learnt into shards.
+
+    Start the same command on other machines that share the disk: they share the work. `library
+    merge` then brings the shards into a library.
+    """
+    from pathlib import Path
+
+    from twinreel.fill import fill
+    from twinreel.progress import Progress
+    from twinreel.report import printable
+
+    options = gather(given(flags), DupsOptions)
+    quiet = options.output.quiet or options.output.json
+    done = fill(list(paths), Path(into), options, Progress(not quiet))
+    if not quiet:
+        for f in done.failures:
+            click.echo(f"{printable(f.path)}  ! {f.stage}: {printable(f.detail)}")
+    if not options.output.quiet:
+        click.echo(f"{done.looked} looked at, {done.there} done before, {done.shards} shards")
+    sys.exit(1 if done.failures else 0)
+
+
+@library_command.command("merge")
+@click.argument("shards", type=click.Path(exists=True, file_okay=False))
+@click.option("--library", default="", help="Library file.")
+@click.option(
+    "--root", "roots", multiple=True, metavar="DIR",
+    help="Where this machine sees the videos (default: where their workers saw them).",
+)  # fmt: skip
+def merge_command(shards: str, library: str, roots: tuple[str, ...]) -> None:
+    """Bring the shards that `library fill` made into the library."""
+    from pathlib import Path
+
+    from twinreel.fill import merge
+
+    count = merge(Path(shards), library, roots, click.echo)
+    click.echo(f"{count} videos brought")
+
+
+@library_command.command("export")
+@click.argument("out", type=click.Path())
+@click.option("--library", default="", help="Library file.")
+@click.option(
+    "--format", "fmt", type=click.Choice(["parquet", "npy", "lance"]), default="parquet",
+    show_default=True, help="npy: pairs of .npy and .parquet that embedding-reader reads.",
+)  # fmt: skip
+@click.option("--model", default="", help="Only of this model (needed where there are several).")
+def export_command(out: str, library: str, fmt: str, model: str) -> None:
+    """Write id, path, times and vectors of every moment to OUT."""
+    from pathlib import Path
+
+    from twinreel.portable import write_out
+    from twinreel.store import Library
+
+    with Library.open(library or None) as kept:
+        videos, rows = write_out(kept, Path(out), fmt, model)
+    click.echo(f"{videos} videos, {rows} vectors")
+
+
+@library_command.command("import")
+@click.argument("source", type=click.Path(exists=True))
+@click.option("--library", default="", help="Library file.")
+def import_command(source: str, library: str) -> None:
+    """Take in what `export` wrote."""
+    from pathlib import Path
+
+    from twinreel.portable import read_in
+    from twinreel.store import Library
+
+    with Library.open(library or None) as kept:
+        videos, rows = read_in(kept, Path(source))
+    click.echo(f"{videos} videos, {rows} vectors")
+
+
 @library_command.command("unmatch")
 @click.argument("a")
 @click.argument("b")

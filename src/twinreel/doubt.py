@@ -11,17 +11,18 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from twinreel.closer import Closer, CloserTask, Line, work
 from twinreel.compare import Calibration, covered, evidence, relation_of, step_of
 from twinreel.picture import Rect
 from twinreel.progress import Progress
-from twinreel.store import Library
+from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import Features, Match, Segment
 from twinreel.workers import WorkerPool
 
 VERSION = 1  # part of the name under which a verdict is remembered
-HOPELESS = 0.05  # a lower score is not looked into: no true pair of the train split had one
+HOPELESS = 0.001  # a lower score is not looked into: no true pair of the train split had one
 PER_VIDEO = 6  # looks; the likeliest pairs come first
 REACH_S = 0.75  # how far off a moment may be, at most
 _LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
@@ -39,7 +40,7 @@ class Look:
     library: Library
     calibration: Calibration
     sure: float  # score from which on nobody doubts
-    made_by: str  # model and sampling: verdicts of others are not taken over
+    made_by: str  # model, sampling, calibration: verdicts of others are not taken over
     reader: Callable[[str], Features]
     picture: Callable[[str], Rect]
     path: Mapping[str, str]
@@ -56,7 +57,14 @@ def look_again(
     """
     if not look.calibration.closer_weights:
         return
-    tasks = dict(_tasks(matches, look))
+    tasks: dict[str, tuple[CloserTask, Match]] = {}
+    for m, name, known in _asked(matches, look):
+        if known is not None:  # the pair was scored again since, under other options
+            told = unpack_match(m.a, m.b, *known)
+            if told != m:
+                yield told, ""
+        elif (task := _task(m, name, look)) is not None:
+            tasks[name] = task
     if not tasks:
         return
     with (
@@ -67,7 +75,9 @@ def look_again(
             _, m = tasks[event.task.name]
             if event.kind == "item":
                 told = m if event.value is None else _told(m, event.value, look)
-                look.library.remember("closer", event.task.name, told.score)
+                told = told if told.a <= told.b else told.swapped()
+                verdict = [told.score, pack_match(told)]
+                look.library.remember("closer", event.task.name, verdict)
                 yield told, ""
             elif event.kind == "failed":
                 yield m, str(event.value.detail)
@@ -75,36 +85,32 @@ def look_again(
                 tick()
 
 
-def _tasks(matches: Iterable[Match], look: Look) -> Iterator[tuple[str, tuple[CloserTask, Match]]]:
-    """What to open for which match; m.b is the one that is opened."""
+def _asked(matches: Iterable[Match], look: Look) -> Iterator[tuple[Match, str, Any]]:
+    """Doubtful matches, the same way round whoever asks; their names, and verdicts that are kept."""
     doubtful = [m for m in matches if HOPELESS <= m.score < look.sure and m.a != m.b]
+    doubtful = [m if m.a <= m.b else m.swapped() for m in doubtful]
     doubtful.sort(key=lambda m: (-m.score, m.a, m.b))
     done = look.library.recall_all("closer")
     looks: Counter[str] = Counter()
     for m in doubtful:
-        # Always the same way round, whoever asks.
-        m = m if m.a <= m.b else m.swapped()
-        name = f"{VERSION} {look.made_by} {m.a} {m.b}"
         looks.update((m.a, m.b))
-        if name in done or min(looks[m.a], looks[m.b]) > PER_VIDEO:
+        if min(looks[m.a], looks[m.b]) <= PER_VIDEO:
+            name = f"{VERSION} {look.made_by} {m.a} {m.b}"
+            yield m, name, done.get(name)
+
+
+def _task(m: Match, name: str, look: Look) -> tuple[CloserTask, Match] | None:
+    """What to open for a match, and the match with that video as b; None where nothing can be."""
+    for way in (m, m.swapped()):
+        strip = look.library.thumbs(way.a)
+        if way.b not in look.path or not strip:
             continue
-        if m.b not in look.path:
-            m = m.swapped()
-        strip = look.library.thumbs(m.a)
-        if m.b not in look.path or not strip:
-            continue
-        a, b = look.reader(m.a), look.reader(m.b)
+        a, b = look.reader(way.a), look.reader(way.b)
         reach = min(0.6 * max(step_of(a), step_of(b)), REACH_S)
-        task = CloserTask(
-            look.path[m.b],
-            tuple(strip),
-            possible_lines(m, a, b),
-            reach,
-            look.picture(m.b),
-            look.size,
-            name,
-        )
-        yield name, (task, m)
+        lines, picture = possible_lines(way, a, b), look.picture(way.b)
+        task = CloserTask(look.path[way.b], tuple(strip), lines, reach, picture, look.size, name)
+        return task, way
+    return None
 
 
 def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
@@ -137,8 +143,7 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
         relation = relation_of(cover_a, cover_b)
     if closer.place.mirrored and not closer.place.turns and score > 0.5:
         segments = tuple(replace(s, mirrored=True) for s in segments)
-    told = Match(m.a, m.b, score, relation, segments, cover_a, cover_b)
-    return told if told.a <= told.b else told.swapped()
+    return Match(m.a, m.b, score, relation, segments, cover_a, cover_b)
 
 
 def _near(s: Segment, line: Line) -> bool:

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from twinreel import exact, models
-from twinreel.discover import Discovery, discover, volume_of
+from twinreel.discover import Discovery, discover
 from twinreel.errors import CannotRead, NothingFound, VideoError
 from twinreel.extract.claims import Claim, Claims
 from twinreel.extract.whole import write_whole
@@ -30,6 +30,7 @@ from twinreel.pipeline import Run
 from twinreel.progress import Progress
 from twinreel.store import Library, Remembered, now
 from twinreel.types import Failure, VideoFile
+from twinreel.volumes import volume_of
 
 SHARD = 64  # videos of a shard: what a kill can cost
 
@@ -94,11 +95,13 @@ class _Part:
     failed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="twinreel-") as folder:
-            with Library.open(Path(folder) / "none.db") as library:
-                run = Run(library, self.options, self.found, self.progress, spec=self.spec)
-                run.name_model()
-                self.mark = fingerprint(run.model, run.sampling)
+        with (
+            tempfile.TemporaryDirectory(prefix="twinreel-") as folder,
+            Library.open(Path(folder) / "none.db") as library,
+        ):
+            run = Run(library, self.options, self.found, self.progress, spec=self.spec)
+            run.name_model()
+            self.mark = fingerprint(run.model, run.sampling)
 
     def name(self, file: VideoFile) -> str:
         """A video's path inside its root: the same on every machine."""

@@ -4,9 +4,9 @@
     print(group.keep, group.why, group.losses)
 
 One criterion after the other narrows the members down until one is left: intact, preferred by the
-user, complete (seconds, sound, subtitles), the whole picture, nothing laid over it, real detail,
-HDR, resolution, no borders, bitrate, frame rate, age, path. Differences within a tolerance are
-ties. Nothing hangs on the order in which members are given.
+user, complete (seconds, sound, subtitles), colour, the whole picture, nothing laid over it, real
+detail, HDR, resolution, no borders, bitrate, frame rate, age, path. Differences within a tolerance
+are ties. Nothing hangs on the order in which members are given.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from twinreel import picture
 from twinreel.aligned import PAIRS, Difference, at_same_moments, beside, compare_pictures
 from twinreel.options import KeepOptions
 from twinreel.picture import from_jpeg
 from twinreel.types import Group, Match, Pixels, Track, Video
 
-VERSION = "2"  # part of what a remembered decision hangs on
+VERSION = "3"  # part of what a remembered decision hangs on
 
 DETAIL_TOLERANCE = 0.15  # measured detail varies by this much between encodes of one picture
 PIXELS_TOLERANCE = 0.10
-BITRATE_TOLERANCE = 0.10
+BITRATE_TOLERANCE = 0.30  # no closer than encoders of one codec are to each other
 USED_TOLERANCE = 0.03  # share of the frame; borders are found to about a line
 FPS_TOLERANCE = 0.01  # 24.00 and 23.976 are one rate
 AGE_TOLERANCE_NS = 2_000_000_000  # FAT keeps even seconds
+WORTH_TOLERANCE = 0.10  # of bits in which more detail is no contradiction
+GREY, COLOURFUL = 0.5, 2.0  # see picture.colour; what lies between says nothing
 # So much more real detail outweighs a logo or a cut border.
 MUCH_SHARPER = 1.5
 # Picture quality per bit against H.264, rounded from published comparisons of encoders.
@@ -129,6 +132,7 @@ class _Views:
     def __init__(self, match: Matching, strips: Strips) -> None:
         self._match, self._strips = match, strips
         self._known: dict[tuple[str, str], Difference | None] = {}
+        self._grey: dict[str, bool | None] = {}
 
     def difference(self, a: Video, b: Video) -> Difference | None:
         """How b's picture differs from a's; None where that cannot be told."""
@@ -150,6 +154,15 @@ class _Views:
         segments = found.segments if found else ()
         few_a, few_b = beside(strip_a, strip_b, segments, 2 * PAIRS)
         return compare_pictures(*at_same_moments(_decoded(few_a), _decoded(few_b), segments))
+
+    def grey(self, video: Video) -> bool | None:
+        """Whether a video is without colour; None where that cannot be told."""
+        if video.path not in self._grey:
+            strip = self._strips(video.path)
+            some = _decoded(strip[:: max(1, -(-len(strip) // PAIRS))])
+            found = picture.colour([p for _, p in some]) if some else (GREY + COLOURFUL) / 2
+            self._grey[video.path] = True if found < GREY else False if found > COLOURFUL else None
+        return self._grey[video.path]
 
 
 def _same_jpegs(a: Strip, b: Strip) -> bool:
@@ -276,9 +289,14 @@ def _missing(kind: str, mine: Sequence[Track], its: Sequence[Track]) -> list[str
 
 
 def _by_picture(race: _Race, views: _Views) -> None:
-    """The whole picture before a part of it, a clean one before one with a logo."""
+    """Colour before grey, the whole picture before a part, a clean one before one with a logo."""
     if len(race.left) < 2:
         return
+    if any(views.grey(v) is False for v in race.left):
+        race.keep(
+            [v for v in race.left if not views.grey(v)],
+            lambda a, b: f"in colour, {_name(b, a)} is not",
+        )
     pivot = max(race.left, key=lambda v: (v.detail, _pixels(v), v.path))
     seen = {v.path: views.difference(pivot, v) for v in race.left if v is not pivot}
     area = {pivot.path: 1.0}
@@ -322,7 +340,8 @@ def _unless_sharper(
 
 def _by_numbers(race: _Race) -> None:
     """Real detail, HDR, resolution, bitrate, frame rate."""
-    race.share(lambda v: v.detail, DETAIL_TOLERANCE, _say_detail)
+    believed = {v.path: _believed(v, race.left) for v in race.left}
+    race.share(lambda v: believed[v.path], DETAIL_TOLERANCE, _say_detail)
     race.best(lambda v: bool(v.info.hdr), None, lambda a, b: f"HDR, {_name(b, a)} is not")
     _not_upscaled(race)
     race.share(_pixels, PIXELS_TOLERANCE, lambda a, b: f"{_size(a)} over {_size(b)}")
@@ -330,12 +349,28 @@ def _by_numbers(race: _Race) -> None:
     race.best(
         _used, USED_TOLERANCE, lambda a, b: f"no borders in the picture, as {_name(b, a)} has"
     )
-    race.share(_worth, BITRATE_TOLERANCE, _say_bitrate)
+    if len({v.noise > 0 for v in race.left}) == 1:  # else bits were spent on noise
+        race.share(_worth, BITRATE_TOLERANCE, _say_bitrate)
     race.share(
         lambda v: v.info.fps or 0.0,
         FPS_TOLERANCE,
         lambda a, b: f"{a.info.fps:.3g} frames per second over {b.info.fps:.3g}",
     )
+
+
+def _believed(video: Video, others: Sequence[Video]) -> float:
+    """The detail that a video is credited with.
+
+    More of it out of fewer bits in as many pixels is sharpening or the edges of blocks: then no
+    more than the video has that was given more bits.
+    """
+    richer = [
+        o.detail
+        for o in others
+        if abs(_pixels(o) - _pixels(video)) <= PIXELS_TOLERANCE * _pixels(video)
+        and 0 < _worth(video) < _worth(o) * (1 - WORTH_TOLERANCE)
+    ]
+    return min(video.detail, max(richer, default=video.detail))
 
 
 def _not_upscaled(race: _Race) -> None:
@@ -432,6 +467,8 @@ def _losses(
     seen = views.difference(keep, video)
     if seen and seen.cut_from_b:
         out.append(f"picture area: {seen.cut_from_b:.0%} that is cut away in the kept file")
+    if views.grey(video) is False and views.grey(keep):
+        out.append("colour: the kept file has none")
     if found and any(s.mirrored for s in found.segments):
         out.append("the unmirrored (or mirrored) picture")
     if seen and seen.overlay == "a":

@@ -71,8 +71,8 @@ def score(
     checked = index.check(source, held.calibration, tolerance, match=match)
     say(f"compared through an index (faiss IVF) of {index.words}: {checked}")
     place = {key: i for i, key in enumerate(source.keys)}
-    # A newcomer has LEADERS matches and itself: for more neighbours no pair may be left out.
-    crowd = ann.CROWD if min_samples <= ann.LEADERS + 1 else len(place) + 1
+    # Up to min_samples 2 only connection counts; where neighbours are counted, none is left out.
+    crowd = ann.CROWD if min_samples <= 2 else len(place) + 1
     families = ann.Families(len(place), crowd)
     for m in library.pairs(held.context, held.min_score):
         if m.a in place and m.b in place and held.belongs(m):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from twinreel.types import Floats, Pixels
@@ -47,6 +46,9 @@ class Shrinker:
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
+        # Here, because what only compares small pictures needs no decoder.
+        from av.video.reformatter import VideoReformatter
+
         self._size = size
         self._scale = VideoReformatter()
 
@@ -151,13 +153,13 @@ def is_blank(pixels: Pixels) -> bool:
 
 
 def colour(pictures: Sequence[Pixels]) -> float:
-    """How colourful small pictures, uint8 (h, w, 3), are: red and blue less the tint that pictures
-    of one tint have at this brightness, root mean square in grey levels. 0 to 1.5 for grey and
-    sepia ones, 5 and more where there is colour."""
+    """How colourful small pictures, uint8 (h, w, 3), are, in grey levels: the spread of their tints
+    (red and blue less grey) across the direction in which they spread most. 0 for grey pictures,
+    2 and more for coloured ones; a tint laid over a grey picture (sepia) looks like colour."""
     pixels = np.concatenate([p[::4, ::4].reshape(-1, 3) for p in pictures]).astype(np.float32)
     grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-    tints = np.array_split((pixels[:, ::2] - grey[:, None])[grey.argsort()], 16)
-    return float(np.sqrt(np.mean([t.var(axis=0).sum() for t in tints])))
+    tints = pixels[:, ::2] - grey[:, None]
+    return float(np.sqrt(max(0.0, np.linalg.eigvalsh(np.cov(tints.T))[0])))
 
 
 def noise(grey: Pixels, rect: Rect) -> Floats:
@@ -174,7 +176,7 @@ def noise(grey: Pixels, rect: Rect) -> Floats:
         return none
     places = np.stack([lines[i : i + _PLACE] for i in starts])  # (k, 64, columns)
     # Clipped to black or white there is no noise, however noisy the rest.
-    unclipped = (places.min(axis=1) > 4) & (places.max(axis=1) < 251)
+    unclipped = ((places > 4) & (places < 251)).mean(axis=1) > 0.3
     if unclipped.sum() < 50:
         return none
     places = places.transpose(0, 2, 1)[unclipped].astype(np.float32)  # (m, 64)
@@ -182,7 +184,7 @@ def noise(grey: Pixels, rect: Rect) -> Floats:
     power = np.abs(np.fft.rfft(places * _TAPER)) ** 2 / (3 * _PLACE / 8)
     power[:, :3] = power[:, 3:4]
     wide = np.cumsum(np.pad(power, ((0, 0), (5, 4)), mode="edge"), axis=1)
-    flattest: Floats = np.quantile((wide[:, 9:] - wide[:, :-9]) / 9, 0.1, axis=0) / _OF_TENTH
+    flattest = np.quantile((wide[:, 9:] - wide[:, :-9]) / 9, 0.1, axis=0) / _OF_TENTH
     fine, middle = float(flattest[28]), float(flattest[7])
     return flattest.astype(np.float32) if fine > max(NOISE_LEAST, WHITE * middle) else none
 

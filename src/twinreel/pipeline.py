@@ -13,6 +13,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import twinreel
@@ -95,6 +96,11 @@ class Run(Inventory):
 
     def look(self) -> None:
         """Decode and embed every content that the library does not know under this model."""
+        if self.options.decode.features:
+            from twinreel.given import take
+
+            take(self, Path(self.options.decode.features))
+            return
         self.name_model()
         done = self.library.known(self.model, self.sampling)
         past = {} if self.options.decode.retry_failed else self.library.failures()
@@ -242,7 +248,7 @@ class Run(Inventory):
             self.library,
             self.calibration,
             self.spec.min_score or 1.0,
-            f"{self.model} {self.sampling}",
+            fingerprint(self.model, self.sampling, self.calibration),
             read,
             picture,
             path,

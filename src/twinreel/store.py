@@ -449,7 +449,7 @@ class Library:
         with self.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO pairs VALUES (?,?,?,?,?)",
-                ((context, m.a, m.b, m.score, json.dumps(_pack(m))) for m in matches),
+                ((context, m.a, m.b, m.score, json.dumps(pack_match(m))) for m in matches),
             )
             self._db.executemany(
                 "INSERT OR REPLACE INTO compared VALUES (?,?)", ((context, k) for k in keys)
@@ -462,7 +462,7 @@ class Library:
             (context, min_score),
         )
         for a, b, score, packed in rows:
-            yield _unpack(a, b, score, json.loads(packed))
+            yield unpack_match(a, b, score, json.loads(packed))
 
     # -- small memories -------------------------------------------------------------------------
 
@@ -517,12 +517,14 @@ def _info(text: str) -> VideoInfo:
     return VideoInfo(**data)
 
 
-def _pack(m: Match) -> list[Any]:
+def pack_match(m: Match) -> list[Any]:
+    """What a match says beside its videos and score, as JSON can hold it."""
     segments = [[*s.a, *s.b, s.speed, s.mirrored] for s in m.segments]
     return [m.relation, m.coverage_a, m.coverage_b, segments]
 
 
-def _unpack(a: str, b: str, score: float, packed: list[Any]) -> Match:
+def unpack_match(a: str, b: str, score: float, packed: list[Any]) -> Match:
+    """The match that `pack_match` packed."""
     relation, cover_a, cover_b, segments = packed
     return Match(
         a,

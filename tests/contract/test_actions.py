@@ -128,6 +128,7 @@ def test_undo_fails_once(fresh, action, relation) -> None:  # type: ignore[no-un
 
 
 OLD = [("trash", "exact", True), ("move", "exact", True), ("delete", "copy", True)]
+OLD += [("hardlink", "copy", True), ("symlink", "exact", True), ("reflink", "exact", True)]
 KILLS = [(*c, False) for c in CASES] + OLD
 
 
@@ -171,7 +172,9 @@ def test_killed_before_every_change_then_act_again(fresh, action, relation) -> N
             assert world.gone.samefile(world.kept)
 
 
-UNDONE = [(c, False) for c in ACTIONS if c != "delete"] + [("trash", True), ("move", True)]
+UNDONE = [(c, False) for c in ACTIONS if c != "delete"] + [
+    (c, True) for c in ("trash", "move", "hardlink", "symlink")
+]
 
 
 @pytest.mark.parametrize(("action", "old"), UNDONE)

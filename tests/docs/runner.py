@@ -111,7 +111,7 @@ class Sandbox:
         self.printed = ""
         shutil.rmtree(home, ignore_errors=True)
         for folder, source in {
-            "Videos": demo, "Archive": demo / "originals", "New": demo / "copies"
+            "Videos": demo, "Archive": demo / "originals", "New": demo / "copies", "demo": demo
         }.items():  # fmt: skip
             shutil.copytree(source, home / folder)
         shutil.copy2(demo / "originals" / "harbour.mp4", home / "talk.mp4")

@@ -106,6 +106,8 @@ def test_against_an_archive_only_pairs_across_count(home: Path, tmp_path: Path) 
     new.mkdir()
     make(new / "again.mp4", seconds=4, seed=2, size=(256, 144))
     make(new / "again-smaller.mp4", seconds=4, seed=2, size=(240, 136))
+    for name in ("only here.mp4", "only here too.mp4"):  # identical, but on one side
+        make(new / name, seconds=4, seed=31, size=(256, 144))
     out = call(
         home, "dups", new, "--against", home / "v", "--json", "-j", "1", "--nice", "0", *MODEL
     )
@@ -115,6 +117,8 @@ def test_against_an_archive_only_pairs_across_count(home: Path, tmp_path: Path) 
     assert frozenset(("again.mp4", "two.mp4")) in pairs
     assert frozenset(("one.mp4", "one-smaller.mp4")) not in pairs
     assert frozenset(("again.mp4", "again-smaller.mp4")) not in pairs
+    members = {Path(p).name for g in json.loads(out)["groups"] for p in g["members"]}
+    assert {"again.mp4", "two.mp4"} <= members and not {"only here.mp4", "one.mp4"} & members
 
 
 def test_what_was_removed_is_recognised_until_forgotten(home: Path, tmp_path: Path) -> None:

@@ -165,13 +165,9 @@ def test_a_video_with_itself_is_one(seed: int, n: int, step: float) -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1000), st.randoms(use_true_random=False))
-def test_scores_and_groups_do_not_depend_on_input_order(
-    seed: int, dice: random.Random
-) -> None:
+def test_scores_and_groups_do_not_depend_on_input_order(seed: int, dice: random.Random) -> None:
     videos = [film(f"v{i:02}", scene(seed + i, 8 + i)) for i in range(8)]
-    videos += [
-        film(f"c{i:02}", noisy(videos[i % 4].vectors, 0.15, seed + i)) for i in range(6)
-    ]
+    videos += [film(f"c{i:02}", noisy(videos[i % 4].vectors, 0.15, seed + i)) for i in range(6)]
     results = []
     for _ in range(3):
         dice.shuffle(videos)

@@ -276,6 +276,24 @@ def test_rename_never_replaces(tmp_path: Path) -> None:
         assert (a.read_text(), b.read_text()) == ("a", "b")
 
 
+def test_names_change_places_or_nothing_happens(tmp_path: Path) -> None:
+    a, b = put(tmp_path / "a", "a"), put(tmp_path / "b", "b")
+    done = Quick().exchange(str(a), str(b))
+    assert (a.read_text(), b.read_text()) == (("b", "a") if done else ("a", "b"))
+    assert not Quick(old=True).exchange(str(a), str(b))
+
+
+def test_a_reserved_name_is_given_back(tmp_path: Path) -> None:
+    """Where no call renames without replacing, and the rename fails."""
+    a = put(tmp_path / "a", "a")
+    disk = Quick(old=True)
+    disk.rename(str(a), str(tmp_path / "b"))
+    assert (tmp_path / "b").read_text() == "a" and sorted(tree(tmp_path)) == ["b"]
+    with pytest.raises(FileNotFoundError):
+        disk.rename(str(a), str(tmp_path / "c"))
+    assert sorted(tree(tmp_path)) == ["b"]
+
+
 def test_reflink_needs_a_file_system_that_can(tmp_path: Path) -> None:
     """Either blocks are shared and the content is the same, or nothing is changed."""
     from twinreel.actions.disk import Disk
@@ -317,6 +335,32 @@ def test_torn_lines_are_left_out(done: tuple[Path, Path, str], keep_bytes: int) 
     outcome = undo(journal, disk=Quick())
     assert gone.exists() and len(outcome.done) == 1
     assert not undo(journal, disk=Quick()).done  # its own line stands on a line of its own
+
+
+def test_a_long_journal_is_not_read_at_every_line(tmp_path: Path) -> None:
+    disk = Quick()
+    book = journals.Journal(str(tmp_path / "j.jsonl"), disk)
+    for n in range(50):
+        book.write({"n": n, "phase": "done"})
+    assert disk.names_called.count("read") == 0 and disk.names_called.count("lstat") == 1
+    again = journals.Journal(book.path, disk)
+    again.write({"phase": "end"})
+    again.write({"phase": "end"})
+    assert disk.names_called.count("lstat") == 2 and len(Path(book.path).read_text().split()) > 50
+
+
+def test_what_went_aside_by_two_runs_of_one_plan_stays_apart(tmp_path: Path) -> None:
+    """Two runs that set one file's like aside never choose one name for what they may remove."""
+    kept, gone = put(tmp_path / "lib" / "a.mp4", "film"), put(tmp_path / "lib" / "b.mp4", "other")
+    holds = []
+    for n in range(2):
+        report = report_of(tmp_path / "lib", [kept, gone], relation="copy")
+        done = apply(plan(report, "symlink"), str(tmp_path / f"j{n}"), disk=Quick())
+        assert gone.is_symlink()
+        holds.append(journals.read(done.journal, Quick()).steps[0]["hold"])
+        undo(done.journal, disk=Quick())
+        assert gone.read_text() == "other" and not gone.is_symlink()
+    assert holds[0] != holds[1] and not list(tmp_path.rglob(".twinreel*"))
 
 
 def test_not_a_journal(tmp_path: Path) -> None:

@@ -124,7 +124,10 @@ def test_a_doubtful_pair_is_scored_anew_once(source: Path, tmp_path: Path) -> No
         assert (why, rest) == ("", [])
         assert (told.a, told.b) == (ka, kb) and told.score > 0.8
         assert told.segments[0].mirrored
-        assert not list(look_again([m], _stage(library, paths), Progress(show=False)))
+        assert not list(look_again([told], _stage(library, paths), Progress(show=False)))
+        # Scored again under other options: the verdict holds without another look.
+        known = list(look_again([m.swapped()], _stage(library, {}), Progress(show=False)))
+        assert known == [(told, "")]
 
 
 def test_sure_pairs_and_closed_files_are_left_alone(source: Path, tmp_path: Path) -> None:

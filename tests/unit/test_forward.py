@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from tests import videos
 from twinreel import models
 from twinreel.errors import DeviceUnavailable
+from twinreel.extract import devices
 from twinreel.extract.forward import Runner
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.plan import plan
@@ -88,3 +91,27 @@ def test_rows_are_cut_where_the_network_is_trained_for_it() -> None:
     rows = runner.finish(0, np.array([[3.0, 4.0, 9.0, 9.0], [0.0, 0.0, 1.0, 0.0]], np.float32))
     np.testing.assert_allclose(rows, [[0.6, 0.8], [0.0, 0.0]])
     assert runner.dim(0) == 2
+
+
+def test_devices_are_those_named_else_all_gpus_else_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert devices.chosen(ExtractOptions(devices="0, cuda:2,cpu")) == ["cuda:0", "cuda:2", "cpu"]
+    assert devices.chosen(ExtractOptions(device="cuda:1")) == ["cuda:1"]
+    monkeypatch.setattr(devices, "_gpu_files", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for count, names in ((1, ["auto"]), (3, ["cuda:0", "cuda:1", "cuda:2"])):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda n=count: n)
+        assert devices.chosen(ExtractOptions()) == names
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.chosen(ExtractOptions()) == ["auto"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_decoding_on_a_gpu_that_is_not_there_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks.extract_speed import gpu_decoding
+
+    found = gpu_decoding(str(videos.make(tmp_path / "a.mp4", seconds=1)))
+    assert found["cpu"] > 0 and "nvdec" not in found
+    said = capsys.readouterr().out
+    assert said.count("nvdec: not available") == 1 and "CPU decoding is used" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,8 +82,8 @@ DECIDED = {
                    video("/v/a.mp4", height=940, picture=(0.0, 0.117, 1.0, 0.883),
                          bitrate=9_000_000), "no borders in the picture, as a.mp4 has"),
     "bitrate": (video("/v/z.mp4", bitrate=3_000_000), video("/v/a.mp4"), "3000 kbit/s"),
-    "codec-aware bitrate": (video("/v/z.mp4", codec="hevc", bitrate=1_800_000),
-                            video("/v/a.mp4"), "1800 kbit/s hevc over 2000 kbit/s h264"),
+    "codec-aware bitrate": (video("/v/z.mp4", codec="hevc", bitrate=1_950_000),
+                            video("/v/a.mp4"), "1950 kbit/s hevc over 2000 kbit/s h264"),
     "frame rate": (video("/v/z.mp4", fps=50.0), video("/v/a.mp4"), "50 frames per second"),
     "older": (video("/v/z.mp4", mtime_ns=900 * DAY), video("/v/a.mp4"), "older (1972-06-19)"),
     "shorter path": (video("/v/z.mp4"), video("/v/a copy.mp4"), "shorter path"),
@@ -200,7 +201,7 @@ def test_who_holds_seconds_of_their_own_asks_for_a_look() -> None:
 
 def test_a_faster_copy_holds_every_second() -> None:
     """PAL speed-up: 4 % shorter, nothing missing."""
-    group = group_of(video("/v/a.mp4", duration_s=57.6), video("/v/b.mp4", bitrate=2_500_000))
+    group = group_of(video("/v/a.mp4", duration_s=57.6), video("/v/b.mp4", bitrate=3_000_000))
     assert group.keep == "/v/b.mp4"
     assert group.losses == {"/v/a.mp4": []}
 
@@ -289,6 +290,39 @@ def strip(change: Callable[[Picture], Picture] = lambda p: p) -> list[tuple[floa
 def logo(picture: Picture) -> Picture:
     picture[12:34, 118:150] = (235, 235, 235)
     return picture
+
+
+def test_colour_before_grey_and_its_loss() -> None:
+    grey = video("/v/a.mp4", bitrate=9_000_000, mtime_ns=0)
+    coloured = video("/v/coloured.mp4")
+    strips = {
+        grey.path: strip(lambda p: p.mean(axis=2, keepdims=True).repeat(3, 2).astype(p.dtype)),
+        coloured.path: strip(),
+    }
+    group = group_of(grey, coloured, strips=strips)
+    assert group.keep == coloured.path and "in colour, a.mp4 is not" in group.why
+    forced = group_of(grey, coloured, strips=strips, options=KeepOptions(prefer=(grey.path,)))
+    assert "colour: the kept file has none" in forced.losses[coloured.path]
+    assert "colour: the kept file has none" not in group.losses[grey.path]
+
+
+def test_more_detail_out_of_fewer_bits_is_not_believed() -> None:
+    source = video("/v/source.mp4", detail=200.0)
+    blocks = video("/v/a.mp4", detail=300.0, codec="wmv2", bitrate=900_000)
+    group = group_of(source, blocks)
+    assert group.keep == source.path
+    larger = video("/v/a.mp4", detail=300.0, bitrate=1_500_000, width=1920, height=1080)
+    assert group_of(source, larger).keep == larger.path  # other pixels: nothing to contradict
+    better = video("/v/a.mp4", detail=300.0, bitrate=3_000_000)
+    assert group_of(source, better).keep == better.path
+
+
+def test_bits_spent_on_noise_do_not_count() -> None:
+    source = video("/v/source.mp4")
+    noisy = replace(video("/v/a.mp4", bitrate=30_000_000, mtime_ns=1001 * DAY), noise=40.0)
+    assert group_of(source, noisy).keep == source.path
+    also = replace(source, noise=35.0)  # where both are noisy, bits count
+    assert group_of(also, noisy).keep == noisy.path
 
 
 BOX = (0.1, 0.1, 0.9, 0.9)

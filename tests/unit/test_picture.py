@@ -114,6 +114,39 @@ def test_detail_of_frames_is_the_largest_and_of_tiny_ones_unknown() -> None:
     assert picture.detail([sharp[:40]], WHOLE) == 0.0
 
 
+def test_noise_is_no_detail() -> None:
+    soft = np.array(Image.fromarray(fine(270)).resize((720, 720), Image.Resampling.BICUBIC))
+    soft[:, :300] = np.linspace(60, 200, 720)[:, None]  # a sky
+    random = np.random.default_rng(4)
+    noisy = (soft + random.normal(0, 6, soft.shape)).clip(0, 255).astype(np.uint8)
+    assert not picture.noise(soft, WHOLE).any()
+    assert not picture.noise(fine(720), WHOLE).any()  # as fine as can be, but falling
+    hiss = picture.noise(noisy, WHOLE)
+    assert hiss.shape == (33,) and hiss[16:].mean() == pytest.approx(36, rel=0.35)
+    clean = picture.detail([soft], WHOLE)
+    assert picture.detail([noisy], WHOLE) > 1.3 * clean  # unless the noise is known
+    assert picture.detail([noisy], WHOLE, hiss=hiss) <= 1.1 * clean
+    assert not picture.noise(np.full((720, 720), 255, np.uint8), WHOLE).any()
+    assert not picture.noise(noisy[:40], WHOLE).any()
+
+
+def test_colour_is_told_from_grey() -> None:
+    image = shot()
+    grey = np.repeat(np.asarray(Image.fromarray(image).convert("L"))[..., None], 3, axis=2)
+    through = [picture.from_jpeg(picture.jpeg(p, 25)) for p in (image, grey)]
+    assert picture.colour(through[:1]) > 4
+    assert picture.colour(through[1:]) < 0.1
+
+
+def test_jpeg_at_a_quarter_is_the_picture_made_small() -> None:
+    image = shot()
+    data = picture.jpeg(image, 60)
+    small = picture.from_jpeg(data, image.shape[0] // 4)
+    assert small.shape == (image.shape[0] // 4, image.shape[1] // 4, 3)
+    meant = Image.fromarray(picture.from_jpeg(data)).reduce(4)
+    assert np.abs(small.astype(int) - np.asarray(meant)).mean() < 6
+
+
 def test_jpeg_there_and_back() -> None:
     image = shot()
     data = picture.jpeg(image, 90)

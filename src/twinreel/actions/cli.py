@@ -21,7 +21,7 @@ from twinreel.actions import foreign, memory
 from twinreel.actions import journal as journals
 from twinreel.actions.apply import Outcome, apply
 from twinreel.actions.disk import Disk
-from twinreel.actions.plan import LINKS, ActOptions, Plan, plan
+from twinreel.actions.plan import LINKS, QUARANTINE, ActOptions, Plan, plan
 from twinreel.actions.script import write_script
 from twinreel.actions.survey import survey
 from twinreel.actions.undo import history, newest, purge, purge_plan, seconds, settle, undo
@@ -45,9 +45,8 @@ LOCK_WAIT_S = 60.0
 def alone() -> Iterator[None]:
     """One act or undo of this user at a time: the second waits a minute, then is refused.
 
-    Each step checks the disk just before it is taken, but two plans that know nothing of each
-    other can still meet between a check and its step (found by the property test of interleaved
-    acts, about once in two thousand random worlds).
+    Not needed for safety (the steps themselves hold that, see docs/safety.md): two runs that meet
+    would only refuse and take back each other's steps, which is hard to understand.
     """
     os.makedirs(journals.folder(), exist_ok=True)
     lock, disk = os.path.join(journals.folder(), "act.lock"), Disk()
@@ -155,9 +154,11 @@ def show_plan(planned: Plan) -> None:
         for start, end in step.expect.get("unheld", ()):
             click.echo(f"    lost  seconds {start:.1f} to {end:.1f} are not in the kept file")
         places = step.expect.get("places", {})
-        for place in {places.get("dest") or step.target, places.get("hold")} - {None}:
-            if step.action not in ("hardlink", "reflink", "symlink") or ".twinreel-q" in str(place):
-                click.echo(f"    to    {printable(str(place))}")
+        place = places.get("dest") or step.target
+        if QUARANTINE in (hold := places.get("hold", "")).split(os.sep):
+            place = os.path.dirname(hold) + os.sep  # its name there is chosen when it is done
+        if place:
+            click.echo(f"    to    {printable(place)}")
         for path in planned.sidecars.get(step.path, ()) if step.keep else ():
             fate = "" if planned.options.sidecars != "leave" else " (left alone)"
             click.echo(f"    beside  {printable(path)}{fate}")

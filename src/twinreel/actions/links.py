@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import os
 from abc import abstractmethod
+from contextlib import suppress
+from typing import ClassVar
 
 from twinreel.actions import places
 from twinreel.actions.disk import Disk, Look
@@ -36,6 +38,7 @@ class _Link(Action):
     """
 
     held = "hold"
+    made_in_pieces: ClassVar[bool] = False  # the link may be half made after a failure
 
     def prepare(self, step: Step, n: int, look: Look, keeper: Look | None, run: Run) -> Record:
         if keeper is None or keeper.device != look.device:
@@ -75,7 +78,12 @@ class _Link(Action):
         places.make_folders(rec["made"], disk)
         self.make(rec, disk)
         if disk.exchange(tmp, path):
-            disk.rename(tmp, hold)
+            try:
+                disk.rename(tmp, hold)
+            except OSError:  # what came from the path must not stay under the name of the link
+                with suppress(OSError):
+                    disk.exchange(tmp, path)
+                raise
         else:
             disk.rename(path, hold)
             disk.rename(tmp, path, back=True)
@@ -89,10 +97,11 @@ class _Link(Action):
         path, hold = rec["path"], rec["hold"]
         if disk.look(rec["copy"]) is not None:
             disk.unlink(rec["copy"])  # never finished, else it would be under `hold`
+        for name in (hold, rec["old"]):
+            taken = disk.look(name)
+            if taken is not None and taken.reserved:
+                disk.unlink(name)  # killed when the name was taken but the file not yet there
         new, held = disk.look(rec["tmp"]), disk.look(hold)
-        if held is not None and held.reserved:
-            disk.unlink(hold)  # killed when the name was taken but the file not yet there
-            held = None
         if new and held is None and (new.kind, new.inode) == ("file", rec["file"]["inode"]):
             disk.rename(rec["tmp"], hold)  # killed between the two calls: exchanged already
             held = disk.look(hold)
@@ -176,7 +185,7 @@ class _Link(Action):
             return
         stays = rec["path"], rec["hold"], rec["keep"]
         # What was being made when a failure came may be half of a copy.
-        half = name == "tmp" and look.inode != rec["keeper"]["inode"]
+        half = name == "tmp" and self.made_in_pieces
         if not (
             look.kind == "link"
             or half
@@ -266,6 +275,8 @@ class Symlink(_Link):
 @action("reflink")
 class Reflink(_Link):
     """A file of its own that shares the kept file's blocks until one of them is written to."""
+
+    made_in_pieces = True
 
     def make(self, rec: Record, disk: Disk) -> None:
         disk.clone(rec["keep"], rec["tmp"])

@@ -166,9 +166,12 @@ def verify(spec: ModelSpec, weights: Weights, path: Path, allow_unverified: bool
         )
     found = sha256_of(path)
     if found != weights.sha256:
+        remedy = f"remove the file and run `twinreel models fetch {spec.name}`"
+        if weights.packaged:
+            remedy = "install twinreel again"
         raise WeightsCorrupt(
-            f"{path}: sha256 is {found}, must be {weights.sha256}; remove the file and run "
-            f"`twinreel models fetch {spec.name}`, or name your own file with --weights"
+            f"{path}: sha256 is {found}, must be {weights.sha256}; {remedy}, or name your own file "
+            "with --weights"
         )
 
 

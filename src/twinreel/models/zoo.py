@@ -35,24 +35,27 @@ TWIN = register(
         size=(160, 160),
         weights=Weights(
             file="twin-v1.safetensors",
-            sha256="7849a575ac0263602a7167b84fec5d62a55b21775a25a649839e8e8acdc81bdf",
+            sha256="ff547a281f6540194fbe90d93550b4bf8a9df82e0539ae8a0af944a62237bfab",
             licence="Apache-2.0",
             packaged=True,
         ),
         licence="Apache-2.0",
         source="twinreel: RepVGG-style copy-detection network, see docs/model-card.md",
         nested=(64, 128, 256),
-        min_score=0.99,
-        # Fitted by benchmarks/accuracy/fit.py on the scoreboard's train split.
+        min_score=0.9,
+        # Fitted by benchmarks/accuracy/fit.py and fit_closer.py on the scoreboard's train split. The
+        # bias of -3.251 that was fitted is lowered by 4: what the descriptors alone may decide must
+        # lie beyond every wrong pair of that split (0.996 before, 0.82 so); the rest gets a closer
+        # look, whose highest wrong score there was 0.65.
         extra={
             "calibration": {
-                "weights": (0.0, 0.0, 4.452, 3.896, 0.0, 0.0, 0.0, 0.0, 2.054, 0.0),
-                "bias": -7.451,
-                "floor": 0.35,
-                "candidate": 0.5,
+                "weights": (0.0, 0.0, 0.0, 5.544, 0.0, 0.0, 0.0, 0.0, 2.276, 0.0),
+                "bias": -7.251,
+                "floor": 0.3,
+                "candidate": 0.42,
                 "parts": (256, 256),
-                "closer_weights": (1.64, 2.01),
-                "closer_bias": -4.48,
+                "closer_weights": (2.323, 1.646),
+                "closer_bias": -4.868,
             }
         },
     )

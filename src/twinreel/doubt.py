@@ -86,7 +86,7 @@ def look_again(
 
 
 def _asked(matches: Iterable[Match], look: Look) -> Iterator[tuple[Match, str, Any]]:
-    """Doubtful matches, the same way round whoever asks; their names, and verdicts that are kept."""
+    """Doubtful matches, a < b, with their names and the verdicts that are kept."""
     doubtful = [m for m in matches if HOPELESS <= m.score < look.sure and m.a != m.b]
     doubtful = [m if m.a <= m.b else m.swapped() for m in doubtful]
     doubtful.sort(key=lambda m: (-m.score, m.a, m.b))

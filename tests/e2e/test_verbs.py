@@ -166,7 +166,7 @@ def test_doctor_finds_this_machine_able(tmp_path: Path) -> None:
     done = in_process_of_its_own(tmp_path, "doctor", "--json")
     found = {f["what"]: f for f in json.loads(done.out)}
     assert done.code == 0, done.err
-    assert found["torch"]["level"] in ("ok", "note") and "frames/s" in found["torch"]["found"]
+    assert found["torch"]["level"] in ("ok", "note") and "frames/s" in found["cpu"]["found"]
     assert found["av"]["level"] == "ok"
     assert not list((tmp_path / "data").rglob("*.db")), "doctor must not create a library"
 

@@ -297,8 +297,8 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 GOLDEN_SHA256 = "ff547a281f6540194fbe90d93550b4bf8a9df82e0539ae8a0af944a62237bfab"
-GOLDEN = [-0.1301, -0.1081, -0.0904, 0.1114, 0.0544, 0.1162, 0.0466, 0.0436, 0.0414, -0.0973, -0.0885,
-          -0.0395]
+GOLDEN = [-0.1301, -0.1081, -0.0904, 0.1114, 0.0544, 0.1162, 0.0466, 0.0436, 0.0414, -0.0973,
+          -0.0885, -0.0395]
 
 if __name__ == "__main__":
     from safetensors.torch import load_file

@@ -43,10 +43,10 @@ TWIN = register(
         source="twinreel: RepVGG-style copy-detection network, see docs/model-card.md",
         nested=(64, 128, 256),
         min_score=0.9,
-        # Fitted by benchmarks/accuracy/fit.py and fit_closer.py on the scoreboard's train split. The
-        # bias of -3.251 that was fitted is lowered by 4: what the descriptors alone may decide must
-        # lie beyond every wrong pair of that split (0.996 before, 0.82 so); the rest gets a closer
-        # look, whose highest wrong score there was 0.65.
+        # Fitted by benchmarks/accuracy/fit.py and fit_closer.py on the scoreboard's train split.
+        # The bias of -3.251 that was fitted is lowered by 4: what the descriptors alone may decide
+        # must lie beyond every wrong pair of that split (0.996 before, 0.82 so); the rest gets a
+        # closer look, whose highest wrong score there was 0.65.
         extra={
             "calibration": {
                 "weights": (0.0, 0.0, 0.0, 5.544, 0.0, 0.0, 0.0, 0.0, 2.276, 0.0),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from twinreel.errors import DeviceUnavailable, ExtraMissing
@@ -83,7 +83,7 @@ def spread(
     cpus: int = 1,
     gpus: bool = True,
     block: int = 0,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """What `actor(*given)(item)` answers for every item, in any order.
 
     Items and answers are plain dicts; they travel pickled, so anything picklable may be in them.
@@ -108,9 +108,14 @@ def spread(
         num_cpus=each,
         num_gpus=gpu or None,
     )
-    for batch in answers.iter_batches(batch_size=None, prefetch_batches=0):
-        for answer in batch["answer"]:
-            yield pickle.loads(bytes(answer))
+    batches = iter(answers.iter_batches(batch_size=None, prefetch_batches=0))
+    try:
+        for batch in batches:
+            for answer in batch["answer"]:
+                yield pickle.loads(bytes(answer))
+    finally:
+        # A reader who leaves early takes the actors with him: their CPUs are wanted elsewhere.
+        getattr(batches, "close", lambda: None)()
 
 
 class _Actor:

@@ -186,7 +186,7 @@ class Sandbox:
 
     def _command(self, command: str) -> tuple[int, str]:
         """(exit code, what it printed). Plain `twinreel ...` runs in this process: it is faster."""
-        bare = re.sub(r"'[^']*'", "", command)
+        bare = re.sub(r"'[^']*'|\s#.*", "", command)
         if command.startswith("twinreel ") and not set("|<>&;$`*?\\") & set(bare):
             from click.testing import CliRunner
 

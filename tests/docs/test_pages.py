@@ -69,7 +69,7 @@ def known(demo: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     with pytest.MonkeyPatch.context() as patch:
         live_in(box, patch)
         # Both ways of looking at videos that pages use; then none needs to look again.
-        for more in (["--clips", "--contained"], ["-o", "REPORT.json"]):
+        for more in (["-o", "REPORT.json"], ["--clips", "--contained"]):
             words = ["dups", str(home / "Videos"), "-j", "2", "-q", *more]
             done = CliRunner().invoke(main, words)
             assert done.exit_code == 0, done.output + repr(done.exception)

@@ -57,6 +57,7 @@ def cluster() -> Iterator[Any]:
         "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0",
         # No processes ahead of need: they cost seconds each.
         "RAY_prestart_worker_first_driver": "0", "RAY_enable_worker_prestart": "0",
+        "RAY_worker_niceness": "0",  # 15 else, which starves on a busy machine
     }  # fmt: skip
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

@@ -10,6 +10,7 @@ only the rest, and what a lost node had begun is taken over. Videos may be URLs 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -69,15 +70,18 @@ def spread_ray(
         given = (replace(options, shard="", devices=""), folder, entries)
         gpus = options.device == "auto" or options.device.startswith("cuda")
         try:
-            for answer in spread(items, Extractor, given, options.jobs, gpus, block):
-                for words in answer["said"]:
-                    say(words)
-                summary.frames += answer["frames"]
-                summary.computed += answer["computed"]
-                summary.stopped = summary.stopped or answer["stopped"]
-                if record := answer["record"]:
-                    summary.records[record["name"]] = record
-                    on_record(record, summary)
+            with contextlib.closing(
+                spread(items, Extractor, given, options.jobs, gpus, block)
+            ) as answers:
+                for answer in answers:
+                    for words in answer["said"]:
+                        say(words)
+                    summary.frames += answer["frames"]
+                    summary.computed += answer["computed"]
+                    summary.stopped = summary.stopped or answer["stopped"]
+                    if record := answer["record"]:
+                        summary.records[record["name"]] = record
+                        on_record(record, summary)
         except KeyboardInterrupt:
             summary.stopped = "stopped by the user; the same command goes on from here"
     summary.not_reached = [j.name for j in jobs if j.name not in summary.records]

@@ -22,8 +22,8 @@ from twinreel.types import Features, Match, Segment
 from twinreel.workers import WorkerPool
 
 VERSION = 1  # part of the name under which a verdict is remembered
-HOPELESS = 0.001  # a lower score is not looked into: no true pair of the train split had one
-PER_VIDEO = 6  # looks; the likeliest pairs come first
+HOPELESS = 0.02  # a lower score is not looked into: on the train split it was never a copy found
+PER_VIDEO = 3  # looks; the likeliest pairs come first
 REACH_S = 0.75  # how far off a moment may be, at most
 _LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
 _STALL_S, _TOTAL_S = 30.0, 120.0
@@ -87,16 +87,42 @@ def look_again(
 
 def _asked(matches: Iterable[Match], look: Look) -> Iterator[tuple[Match, str, Any]]:
     """Doubtful matches, a < b, with their names and the verdicts that are kept."""
-    doubtful = [m for m in matches if HOPELESS <= m.score < look.sure and m.a != m.b]
-    doubtful = [m if m.a <= m.b else m.swapped() for m in doubtful]
+    doubtful, sure = [], []
+    for m in matches:
+        if m.score >= look.sure and m.relation in ("exact", "copy"):
+            sure.append((m.a, m.b))
+        elif HOPELESS <= m.score < look.sure and m.a != m.b:
+            doubtful.append(m if m.a <= m.b else m.swapped())
     doubtful.sort(key=lambda m: (-m.score, m.a, m.b))
     done = look.library.recall_all("closer")
-    looks: Counter[str] = Counter()
+    ours = f"{VERSION} {look.made_by} "
+    # Looks of earlier runs count: else each run would go on where the last one stopped.
+    looks = Counter(key for name in done if name.startswith(ours) for key in name.split()[-2:])
+    together = families(sure)
     for m in doubtful:
-        looks.update((m.a, m.b))
-        if min(looks[m.a], looks[m.b]) <= PER_VIDEO:
-            name = f"{VERSION} {look.made_by} {m.a} {m.b}"
-            yield m, name, done.get(name)
+        name = f"{ours}{m.a} {m.b}"
+        if name in done:
+            yield m, name, done[name]
+        elif together(m.a) == together(m.b):
+            continue  # copies of one video, whose own doubts change nothing
+        elif min(looks[m.a], looks[m.b]) < PER_VIDEO:
+            looks.update((m.a, m.b))
+            yield m, name, None
+
+
+def families(pairs: Iterable[tuple[str, str]]) -> Callable[[str], str]:
+    """key -> one name for all that these pairs connect."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while (above := parent.get(key, key)) != key:
+            parent[key] = parent.get(above, above)
+            key = above
+        return key
+
+    for a, b in pairs:
+        parent[root(a)] = root(b)
+    return root
 
 
 def _task(m: Match, name: str, look: Look) -> tuple[CloserTask, Match] | None:

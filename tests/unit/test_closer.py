@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests import videos
 from twinreel.closer import Closer, CloserTask, Line, look_closer
 from twinreel.compare import Calibration, Witness
 from twinreel.decode import Looked, LookTask, look
-from twinreel.doubt import PER_VIDEO, Look, closer_score, look_again
+from twinreel.doubt import PER_VIDEO, Look, closer_score, families, look_again
 from twinreel.embed import features
 from twinreel.exact import content_key
 from twinreel.options import SampleOptions
@@ -23,6 +24,7 @@ from twinreel.store import Facts, Library
 from twinreel.types import Features, Match, Segment
 
 LINE = Line(1.0, 0.0, 0.0, 6.0)
+_QUIET = Progress(show=False)
 
 
 def _looked(path: Path) -> Looked:
@@ -120,13 +122,13 @@ def test_a_doubtful_pair_is_scored_anew_once(source: Path, tmp_path: Path) -> No
         paths = {content_key(p): str(p) for p in (source, b)}
         whole = Segment((0.0, 6.0), (0.0, 6.0))
         m = Match(ka, kb, 0.3, "copy", (whole,))
-        (told, why), *rest = look_again([m], _stage(library, paths), Progress(show=False))
+        (told, why), *rest = look_again([m], _stage(library, paths), _QUIET)
         assert (why, rest) == ("", [])
         assert (told.a, told.b) == (ka, kb) and told.score > 0.8
         assert told.segments[0].mirrored
-        assert not list(look_again([told], _stage(library, paths), Progress(show=False)))
+        assert not list(look_again([told], _stage(library, paths), _QUIET))
         # Scored again under other options: the verdict holds without another look.
-        known = list(look_again([m.swapped()], _stage(library, {}), Progress(show=False)))
+        known = list(look_again([m.swapped()], _stage(library, {}), _QUIET))
         assert known == [(told, "")]
 
 
@@ -134,10 +136,10 @@ def test_sure_pairs_and_closed_files_are_left_alone(source: Path, tmp_path: Path
     with Library.open(tmp_path / "l.db") as library:
         key = _put(library, source)
         sure = [Match(key, "b", 0.9999, "copy"), Match(key, "b", 0.001, "copy")]
-        assert not list(look_again(sure, _stage(library, {key: str(source)}), Progress(show=False)))
+        assert not list(look_again(sure, _stage(library, {key: str(source)}), _QUIET))
         doubtful = [Match(key, "b", 0.5, "copy")]
         nowhere = _stage(library, {})
-        assert not list(look_again(doubtful, nowhere, Progress(show=False)))
+        assert not list(look_again(doubtful, nowhere, _QUIET))
 
 
 def test_a_file_that_cannot_be_opened_is_told(source: Path, tmp_path: Path) -> None:
@@ -146,8 +148,22 @@ def test_a_file_that_cannot_be_opened_is_told(source: Path, tmp_path: Path) -> N
         ka, kb = sorted((_put(library, source), _put(library, other)))
         gone = {ka: str(tmp_path / "x.mp4"), kb: str(tmp_path / "x.mp4")}
         m = Match(ka, kb, 0.3, "copy", (Segment((0.0, 6.0), (0.0, 6.0)),))
-        ((same, why),) = look_again([m], _stage(library, gone), Progress(show=False))
+        ((same, why),) = look_again([m], _stage(library, gone), _QUIET)
         assert same == m and why
+
+
+def test_families_are_what_pairs_connect() -> None:
+    root = families([("a", "b"), ("c", "d"), ("b", "d"), ("x", "y")])
+    assert root("a") == root("c") != root("x") == root("y")
+    assert root("alone") == "alone"
+
+
+def test_copies_that_belong_together_are_not_looked_at(source: Path, tmp_path: Path) -> None:
+    with Library.open(tmp_path / "l.db") as library:
+        key = _put(library, source)
+        sure = [Match(key, "m", 0.95, "copy"), Match("b", "m", 0.95, "copy")]
+        stage = replace(_stage(library, {key: str(source)}), sure=0.9)
+        assert not list(look_again([*sure, Match(key, "b", 0.5, "copy")], stage, _QUIET))
 
 
 def test_proof_raises_the_score() -> None:

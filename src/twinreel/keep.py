@@ -23,7 +23,7 @@ from twinreel.options import KeepOptions
 from twinreel.picture import from_jpeg
 from twinreel.types import Group, Match, Pixels, Track, Video
 
-VERSION = "3"  # part of what a remembered decision hangs on
+VERSION = "4"  # part of what a remembered decision hangs on
 
 DETAIL_TOLERANCE = 0.15  # measured detail varies by this much between encodes of one picture
 PIXELS_TOLERANCE = 0.10
@@ -132,6 +132,7 @@ class _Views:
     def __init__(self, match: Matching, strips: Strips) -> None:
         self._match, self._strips = match, strips
         self._known: dict[tuple[str, str], Difference | None] = {}
+        self._misfits: set[frozenset[str]] = set()
         self._grey: dict[str, bool | None] = {}
 
     def difference(self, a: Video, b: Video) -> Difference | None:
@@ -153,7 +154,15 @@ class _Views:
         found = self._match(a.path, b.path)
         segments = found.segments if found else ()
         few_a, few_b = beside(strip_a, strip_b, segments, 2 * PAIRS)
-        return compare_pictures(*at_same_moments(_decoded(few_a), _decoded(few_b), segments))
+        pictures = at_same_moments(_decoded(few_a), _decoded(few_b), segments)
+        seen = compare_pictures(*pictures)
+        if seen is None and len(pictures[0]):
+            self._misfits.add(frozenset((a.path, b.path)))
+        return seen
+
+    def misfit(self, a: Video, b: Video) -> bool:
+        """Whether there are pictures of the same moments, and they do not fit on each other."""
+        return self.difference(a, b) is None and frozenset((a.path, b.path)) in self._misfits
 
     def grey(self, video: Video) -> bool | None:
         """Whether a video is without colour; None where that cannot be told."""
@@ -448,7 +457,7 @@ def _name(video: Video, other: Video) -> str:
 # -- losses -------------------------------------------------------------------------------------
 
 # Content, not quality: a person should look before a file with one of these goes.
-_HELD = ("seconds", "sound", "audio", "subtitles")
+_HELD = ("seconds", "sound", "audio", "subtitles", "picture:")
 
 
 def _losses(
@@ -467,6 +476,9 @@ def _losses(
     seen = views.difference(keep, video)
     if seen and seen.cut_from_b:
         out.append(f"picture area: {seen.cut_from_b:.0%} that is cut away in the kept file")
+    if views.misfit(keep, video):
+        # An inset, a stack of two, a turned picture: what else it shows is not known.
+        out.append("picture: it does not lie on the kept file's, it may show something else, too")
     if views.grey(video) is False and views.grey(keep):
         out.append("colour: the kept file has none")
     if found and any(s.mirrored for s in found.segments):

@@ -91,9 +91,9 @@ def _asked(matches: Iterable[Match], look: Look) -> Iterator[tuple[Match, str, A
     doubtful, sure = [], []
     for m in matches:
         odd = any(abs(math.log(s.speed)) > ODD_SPEED for s in m.segments)
-        if m.a != m.b and HOPELESS <= m.score and (m.score < look.sure or odd):
+        if m.a != m.b and m.score >= HOPELESS and (m.score < look.sure or odd):
             doubtful.append(m if m.a <= m.b else m.swapped())
-        elif m.relation in ("exact", "copy"):
+        elif m.score >= look.sure and m.relation in ("exact", "copy"):
             sure.append((m.a, m.b))
     doubtful.sort(key=lambda m: (-m.score, m.a, m.b))
     done = look.library.recall_all("closer")

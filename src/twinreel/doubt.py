@@ -23,7 +23,6 @@ from twinreel.workers import WorkerPool
 
 VERSION = 1  # part of the name under which a verdict is remembered
 HOPELESS = 0.02  # a lower score is not looked into: on the train split it was never a copy found
-ODD_SPEED = 0.03  # |log of the speed|: few copies run so, so that pictures have to confirm it
 PER_VIDEO = 3  # looks; the likeliest pairs come first
 REACH_S = 0.75  # how far off a moment may be, at most
 _LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
@@ -90,8 +89,7 @@ def _asked(matches: Iterable[Match], look: Look) -> Iterator[tuple[Match, str, A
     """Doubtful matches, a < b, with their names and the verdicts that are kept."""
     doubtful, sure = [], []
     for m in matches:
-        odd = any(abs(math.log(s.speed)) > ODD_SPEED for s in m.segments)
-        if m.a != m.b and m.score >= HOPELESS and (m.score < look.sure or odd):
+        if m.a != m.b and HOPELESS <= m.score < look.sure:
             doubtful.append(m if m.a <= m.b else m.swapped())
         elif m.score >= look.sure and m.relation in ("exact", "copy"):
             sure.append((m.a, m.b))

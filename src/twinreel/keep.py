@@ -23,12 +23,13 @@ from twinreel.options import KeepOptions
 from twinreel.picture import from_jpeg
 from twinreel.types import Group, Match, Pixels, Track, Video
 
-VERSION = "4"  # part of what a remembered decision hangs on
+VERSION = "5"  # part of what a remembered decision hangs on
 
 DETAIL_TOLERANCE = 0.15  # measured detail varies by this much between encodes of one picture
 PIXELS_TOLERANCE = 0.10
 BITRATE_TOLERANCE = 0.30  # no closer than encoders of one codec are to each other
 USED_TOLERANCE = 0.03  # share of the frame; borders are found to about a line
+MUCH_CUT = 0.45  # share of a picture: so much more may be another video beside this one
 FPS_TOLERANCE = 0.01  # 24.00 and 23.976 are one rate
 AGE_TOLERANCE_NS = 2_000_000_000  # FAT keeps even seconds
 WORTH_TOLERANCE = 0.10  # of bits in which more detail is no contradiction
@@ -474,7 +475,9 @@ def _losses(
         out.append(f"seconds: {seconds:.1f} s that the kept file lacks")
     out += missing_tracks(video, keep)
     seen = views.difference(keep, video)
-    if seen and seen.cut_from_b:
+    if seen and seen.cut_from_b > MUCH_CUT:
+        out.append(f"picture: {seen.cut_from_b:.0%} of it, which the kept file does not show")
+    elif seen and seen.cut_from_b:
         out.append(f"picture area: {seen.cut_from_b:.0%} that is cut away in the kept file")
     if views.misfit(keep, video):
         # An inset, a stack of two, a turned picture: what else it shows is not known.

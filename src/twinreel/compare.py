@@ -26,14 +26,12 @@ import numpy.typing as npt
 from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 9  # part of every context: pairs scored by other rules are never mixed
+VERSION = 8  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
 QUERY_ROWS = 1024  # moments of one video that are asked for in a library-wide search
 NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
-ODD_SPEED = 0.03  # |log of the speed| from which on a copy is a rare one ...
-ODD_COST = 4.0  # ... about one in fifty: log odds that evidence has to make up for
 PARALLEL_FROM = 2000  # fewer pairs are not worth starting processes for
 PAIR_CELLS = 4_000_000  # similarities of one pair; longer pairs are aligned on a coarser grid
 
@@ -95,12 +93,11 @@ class Witness:
 @dataclass(frozen=True)
 class Evidence:
     """What speaks for two aligned videos showing the same: one or more witnesses, the smaller
-    coverage, how many distinct aligned moments show something, and whether speeds differ."""
+    coverage, and how many distinct aligned moments show something."""
 
     witnesses: tuple[Witness, ...]
     covered: float
     moments: int
-    odd_speed: bool = False
 
     def vector(self) -> tuple[float, ...]:
         """The numbers that the score is made of: each witness's four, coverage, moments."""
@@ -109,10 +106,8 @@ class Evidence:
 
     def score(self, calibration: Calibration) -> float:
         """0..1."""
-        x = (
-            calibration.bias
-            - ODD_COST * self.odd_speed
-            + sum(w * v for w, v in zip(calibration.weights, self.vector(), strict=True))
+        x = calibration.bias + sum(
+            w * v for w, v in zip(calibration.weights, self.vector(), strict=True)
         )
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, x))))
 
@@ -415,8 +410,7 @@ def weigh(
         hear(va[:, start:end], vb[:, start:end])
         for start, end in zip([0, *ends[:-1]], ends, strict=True)
     )
-    odd = any(abs(math.log(r.speed)) > ODD_SPEED for r in runs)
-    return Evidence(witnesses, shared, min(len(at), len(np.unique(to))), odd)
+    return Evidence(witnesses, shared, min(len(at), len(np.unique(to))))
 
 
 def hear(va: Floats, vb: Floats) -> Witness:

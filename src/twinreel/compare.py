@@ -26,12 +26,15 @@ import numpy.typing as npt
 from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 8  # part of every context: pairs scored by other rules are never mixed
+VERSION = 10  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
 QUERY_ROWS = 1024  # moments of one video that are asked for in a library-wide search
 NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
+SHORT_S = 2.5  # less than this shared: all changes must agree ...
+SHORT_AGREES = 0.9  # ... so well, or the score ...
+SHORT_SCORE = 0.5  # ... is at most this
 PARALLEL_FROM = 2000  # fewer pairs are not worth starting processes for
 PAIR_CELLS = 4_000_000  # similarities of one pair; longer pairs are aligned on a coarser grid
 
@@ -288,6 +291,8 @@ def compare(a: Features, b: Features, calibration: Calibration) -> Match | None:
     cover_a = covered([s.a for s in segments], a.duration_s)
     cover_b = covered([s.b for s in segments], b.duration_s)
     score = evidence.score(calibration)
+    if is_short(segments) and min(w.vector()[1] for w in evidence.witnesses) < SHORT_AGREES:
+        score = min(score, SHORT_SCORE)
     relation = relation_of(cover_a, cover_b)
     match = Match(a.key, b.key, score, relation, segments, cover_a, cover_b)
     if relation == "overlap" and is_intro(match, a.duration_s, b.duration_s):
@@ -324,6 +329,11 @@ def _explain(
         covered([s.b for s in segments], b.duration_s),
     )
     return tuple(segments), weigh(runs, a, b, shared, calibration.parts)
+
+
+def is_short(segments: Sequence[Segment]) -> bool:
+    """Whether so few seconds are shared that a gesture made twice could look like a copy."""
+    return sum(s.a[1] - s.a[0] for s in segments) < SHORT_S
 
 
 def relation_of(cover_a: float, cover_b: float) -> str:

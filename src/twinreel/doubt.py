@@ -14,14 +14,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from twinreel.closer import Closer, CloserTask, Line, work
-from twinreel.compare import Calibration, covered, evidence, relation_of, step_of
+from twinreel.compare import (
+    SHORT_AGREES,
+    SHORT_SCORE,
+    Calibration,
+    covered,
+    evidence,
+    is_short,
+    relation_of,
+    step_of,
+)
 from twinreel.picture import Rect
 from twinreel.progress import Progress
 from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import Features, Match, Segment
 from twinreel.workers import WorkerPool
 
-VERSION = 1  # part of the name under which a verdict is remembered
+VERSION = 2  # part of the name under which a verdict is remembered
 HOPELESS = 0.02  # a lower score is not looked into: on the train split it was never a copy found
 PER_VIDEO = 3  # looks; the likeliest pairs come first
 REACH_S = 0.75  # how far off a moment may be, at most
@@ -156,6 +165,8 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
     """The match with the score that the closer look gives it, and what it saw."""
     a, b = look.reader(m.a), look.reader(m.b)
     score = closer_score(first_proof(a, b, look.calibration), closer, look.calibration)
+    if is_short(m.segments) and closer.witness.correlation < SHORT_AGREES:
+        score = min(score, SHORT_SCORE)
     segments, cover_a, cover_b, relation = m.segments, m.coverage_a, m.coverage_b, m.relation
     line = closer.line
     if score > 0.5 and not any(_near(s, line) for s in segments):

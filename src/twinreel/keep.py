@@ -23,14 +23,13 @@ from twinreel.options import KeepOptions
 from twinreel.picture import from_jpeg
 from twinreel.types import Group, Match, Pixels, Track, Video
 
-VERSION = "6"  # part of what a remembered decision hangs on
+VERSION = "7"  # part of what a remembered decision hangs on
 
 DETAIL_TOLERANCE = 0.15  # measured detail varies by this much between encodes of one picture
 PIXELS_TOLERANCE = 0.10
 BITRATE_TOLERANCE = 0.30  # no closer than encoders of one codec are to each other
 USED_TOLERANCE = 0.03  # share of the frame; borders are found to about a line
 MUCH_CUT = 0.45  # share of a picture: so much more may be another video beside this one
-SHORT_S = 2.5  # a gesture repeated before one camera has looked like a copy for so long
 FPS_TOLERANCE = 0.01  # 24.00 and 23.976 are one rate
 AGE_TOLERANCE_NS = 2_000_000_000  # FAT keeps even seconds
 WORTH_TOLERANCE = 0.10  # of bits in which more detail is no contradiction
@@ -459,7 +458,7 @@ def _name(video: Video, other: Video) -> str:
 # -- losses -------------------------------------------------------------------------------------
 
 # Content, not quality: a person should look before a file with one of these goes.
-_HELD = ("seconds", "sound", "audio", "subtitles", "picture:", "short")
+_HELD = ("seconds", "sound", "audio", "subtitles", "picture:")
 
 
 def _losses(
@@ -472,8 +471,6 @@ def _losses(
     if video.file.key is not None and video.file.key == keep.file.key:
         return out
     found = match(video.path, keep.path)
-    if found and (shown := sum(s.a[1] - s.a[0] for s in found.segments)) < SHORT_S:
-        out.append(f"short: only {shown:.1f} s say that it is the same")
     if seconds := unheld_s(video, keep, found):
         out.append(f"seconds: {seconds:.1f} s that the kept file lacks")
     out += missing_tracks(video, keep)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from twinreel.compare import (
+    SHORT_SCORE,
     Calibration,
     Evidence,
     Shelf,
@@ -268,3 +269,19 @@ def test_head_and_tail_alone_are_an_intro() -> None:
     assert is_intro(shared(head), 40, 60) and is_intro(shared(head, tail), 40, 60)
     assert not is_intro(shared(head, middle), 40, 60)
     assert not is_intro(shared(), 40, 60)
+
+
+def test_a_short_pair_needs_full_agreement() -> None:
+    eager = Calibration(weights=(0.0,) * 6, bias=5.0)
+    rows = scene(1, 16)
+    halfway = unit(rows + 0.9 * scene(5, 16))
+
+    def score(other: np.ndarray, seconds: float) -> float:
+        step = seconds / 16
+        found = compare(film("a", rows, step), film("b", other, step), eager)
+        assert found is not None
+        return found.score
+
+    assert score(noisy(rows, 0.1), 2.0) > 0.9
+    assert score(halfway, 8.0) > 0.9
+    assert score(halfway, 2.0) == SHORT_SCORE

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,6 +26,10 @@ def quick(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("TWINREEL_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(doctor, "_speed", lambda d, w: doctor.Finding(d, "ok", w))
+    # What the registries give beside a CPU build of torch cannot be imported.
+    stub = ModuleType("torchvision")
+    stub.__spec__, stub.__dict__["__version__"] = ModuleSpec("torchvision", None), "0.0"
+    monkeypatch.setitem(sys.modules, "torchvision", stub)
 
 
 def findings(*words: str) -> tuple[int, dict[str, dict[str, Any]]]:

@@ -10,7 +10,7 @@ Nothing is told that is not sure: pictures that do not fit on each other in any 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -288,9 +288,24 @@ def _between(values: Floats, at: npt.NDArray[np.float64], axis: int) -> Floats:
 
 
 def _refined(whole: Floats, part: Floats, place: Rect) -> Rect:
-    """Move the four sides one at a time as long as the fit grows."""
-    best, score = place, _fit(whole, part, place)
-    for step in (0.02, 0.01, 0.005):
+    """The place moved to where the part fits best."""
+    return climbed(place, lambda r: _fit(whole, part, r), (0.02, 0.01, 0.005), 0.3, 1e-5)[0]
+
+
+def climbed(
+    place: Rect, fit: Callable[[Rect], float], steps: Sequence[float], least: float, gain: float
+) -> tuple[Rect, float]:
+    """Move the four sides of a rectangle one at a time as long as the fit grows.
+
+    Args:
+        steps: how far, one after the other, as fractions. least: shortest side.
+        gain: a move must raise the fit by more than this.
+
+    Returns:
+        the rectangle and its fit.
+    """
+    best, score = place, fit(place)
+    for step in steps:
         grew = True
         while grew:
             grew = False
@@ -298,12 +313,12 @@ def _refined(whole: Floats, part: Floats, place: Rect) -> Rect:
                 for move in (-step, step):
                     tried = list(best)
                     tried[side] = min(1.0, max(0.0, tried[side] + move))
-                    if tried[2] - tried[0] < 0.3 or tried[3] - tried[1] < 0.3:
+                    if tried[2] - tried[0] < least or tried[3] - tried[1] < least:
                         continue
                     rect: Rect = (tried[0], tried[1], tried[2], tried[3])
-                    if rect != best and (fit := _fit(whole, part, rect)) > score + 1e-5:
-                        best, score, grew = rect, fit, True
-    return best
+                    if rect != best and (now := fit(rect)) > score + gain:
+                        best, score, grew = rect, now, True
+    return best, score
 
 
 def find_overlay(a: Floats, b: Floats) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from twinreel.aligned import WHOLE, Rect, view
+from twinreel.aligned import WHOLE, Rect, climbed, view
 from twinreel.types import Floats
 
 SIDE = 80  # of the pictures
@@ -187,23 +187,9 @@ def _refined(place: Place, a: Floats, b: Floats) -> Place:
             place.mirrored,
         )  # fmt: skip
     small = view(part, WHOLE, _VIEW)
-    best, score = place.part, fit(view(whole, place.part, _VIEW), small)
-    for step in (0.03, 0.015, 0.0075):
-        grew = True
-        while grew:
-            grew = False
-            for side in range(4):
-                for move in (-step, step):
-                    tried = list(best)
-                    tried[side] = min(1.0, max(0.0, tried[side] + move))
-                    if min(tried[2] - tried[0], tried[3] - tried[1]) < 0.2:
-                        continue
-                    rect: Rect = (tried[0], tried[1], tried[2], tried[3])
-                    if rect == best:
-                        continue
-                    now = fit(view(whole, rect, _VIEW), small)
-                    if now > score + 1e-4:
-                        best, score, grew = rect, now, True
+    best, score = climbed(
+        place.part, lambda r: fit(view(whole, r, _VIEW), small), (0.03, 0.015, 0.0075), 0.2, 1e-4
+    )
     return Place(best, place.inside, place.turns, place.mirrored, score)
 
 

@@ -1,7 +1,7 @@
 """Make the set: ``python -m benchmarks.accuracy.build --corpus ../shared/corpus``.
 
 Writes ``WORK/set/{train,test}/NAME`` and ``WORK/truth_{train,test}.json``. Needs the ``ffmpeg`` and
-``ffprobe`` commands (Debian: ``apt install ffmpeg fonts-dejavu-core``). One encoder runs at a time,
+``ffprobe`` commands (Debian: ``apt install ffmpeg fonts-dejavu-core``). One encoder a core, each with one thread;
 each finished file is renamed into place, and a second run makes only what is missing or changed.
 """
 
@@ -18,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,14 +72,16 @@ def build(corpus_dir: Path, work: Path, *, depth: int = PER_EDIT["test"],
     dealt = plan.deal(clips, corpus.naturals(), probes, per_edit=PER_EDIT, font=str(font_path))
     recipes = [r for r in dealt if r.place < depth * (PER_EDIT[r.split] / PER_EDIT["test"])]
     failed = []
-    for n, recipe in enumerate(recipes, 1):
-        try:
-            maker.make(recipe)
-        except _EncodeFailed as error:  # all failures are told at once, at the end
-            print(error, flush=True)
-            failed.append(recipe.key)
-        if n % 50 == 0:
-            print(f"{n}/{len(recipes)} edits, {time.monotonic() - started:.0f} s", flush=True)
+    with ThreadPoolExecutor(os.cpu_count()) as encoders:
+        made_soon = {encoders.submit(maker.make, recipe): recipe for recipe in recipes}
+        for n, future in enumerate(as_completed(made_soon), 1):
+            try:
+                future.result()
+            except _EncodeFailed as error:  # all failures are told at once, at the end
+                print(error, flush=True)
+                failed.append(made_soon[future].key)
+            if n % 50 == 0:
+                print(f"{n}/{len(recipes)} edits, {time.monotonic() - started:.0f} s", flush=True)
     if failed:
         raise SystemExit(f"{len(failed)} edits failed: {failed}")
     for split in ("train", "test"):

@@ -31,7 +31,7 @@ from twinreel.extract.forward import Runner
 from twinreel.extract.manifest import Job, run_folder
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.outputs import FORMATS, HIDDEN, OtherOutput, Result, Shelf
-from twinreel.extract.plan import Entry, merged, note, plan
+from twinreel.extract.plan import Entry, clip_task, merged, note, plan
 from twinreel.extract.projection import settle
 from twinreel.extract.sources import changed, source_of, stat_of
 from twinreel.extract.status import Summary, write_status
@@ -52,6 +52,7 @@ class Standing:
     claims: Claims | None = None
     shelf: Shelf | None = None
     notes: Notes | None = None
+    said: set[str] = field(default_factory=set)
 
     def close(self) -> None:
         """Give the claims back."""
@@ -137,6 +138,7 @@ class _Run:
             kept.notes = Notes(folder / HIDDEN, "status", kept.claims.owner, kept.claims.now)
         assert kept.shelf is not None and kept.notes is not None
         self._claims, self._shelf, self._notes = kept.claims, kept.shelf, kept.notes
+        self._said = kept.said
         with disk(folder):
             self._begun = self._claims.now()
         self._open: dict[str, _Video] = {}
@@ -164,10 +166,7 @@ class _Run:
         for job in jobs:
             if (video := self._take(job)) is not None:
                 self._open[job.name] = video
-                yield ClipTask(
-                    job.video, self._wanted(video), job.start, job.end,
-                    self._options.bad_packets, name=job.name,
-                )  # fmt: skip
+                yield clip_task(job, self._wanted(video), self._options)
 
     def _wanted(self, video: _Video) -> Any:
         """The samplings, without networks whose output is there already."""
@@ -306,8 +305,18 @@ class _Run:
             self._add(video, event.value)
         elif isinstance(event.value, Ended):
             video.ended = event.value
+            if event.value.refused:
+                self._say_once(
+                    f"decoder {self._options.decoder}: {event.value.refused}; "
+                    f"going on with decoder {event.value.decoder}"
+                )
             self._summary.frames += max(event.value.frames, default=0)
         self._finish()
+
+    def _say_once(self, words: str) -> None:
+        if words not in self._said:
+            self._said.add(words)
+            self._say(words)
 
     def _idle(self) -> bool:
         """While no rows come: run those that wait for a full batch. False if none wait."""
@@ -402,7 +411,7 @@ class _Run:
             "source": video.source,
             "video": {"duration_s": ended.info.duration_s, "width": ended.info.width,
                       "height": ended.info.height, "codec": ended.info.codec,
-                      "rotation": ended.info.rotation},
+                      "rotation": ended.info.rotation, "decoder": ended.decoder},
             "frames_expected": expected,
             "frames": frames,
             "frames_in_last_row": ended.last_valid[place][take],

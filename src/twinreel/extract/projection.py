@@ -16,12 +16,12 @@ import numpy as np
 from twinreel.errors import BadConfig
 from twinreel.extract.batches import Projection
 from twinreel.extract.claims import Claims
-from twinreel.extract.clips import ClipTask, Rows
+from twinreel.extract.clips import Rows
 from twinreel.extract.feed import Feed
 from twinreel.extract.forward import Runner, digest
 from twinreel.extract.manifest import Job
 from twinreel.extract.options import ExtractOptions
-from twinreel.extract.plan import Entry, merged
+from twinreel.extract.plan import Entry, clip_task, merged
 from twinreel.extract.whole import write_whole
 from twinreel.types import Floats
 
@@ -102,10 +102,7 @@ def _fit(
 ) -> Projection:
     samplings, _ = merged([runner.entries[i]])
     chosen = random.Random(0).sample(jobs, min(VIDEOS, len(jobs)))
-    tasks = [
-        ClipTask(j.video, samplings, j.start, j.end, options.bad_packets, name=j.name)
-        for j in chosen
-    ]
+    tasks = [clip_task(j, samplings, options) for j in chosen]
     parts: dict[str, list[Floats]] = {}
     most = max(1, ROWS // len(chosen))
     run: Any = runner.run(i)

@@ -26,7 +26,7 @@ from twinreel.extract.manifest import from_csv, from_files
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.outputs import FORMATS
 from twinreel.extract.plan import plan
-from twinreel.extract.status import Summary, read_status
+from twinreel.extract.status import Listener, Summary, read_status
 from twinreel.workers import WorkerPool
 
 GRID = "tests.e2e.nets:grid"
@@ -319,7 +319,7 @@ def test_without_a_gpu_its_decoder_is_replaced_and_said_once(films: Path, tmp_pa
     said: list[str] = []
     jobs = _jobs(films, tmp_path)
     options = ExtractOptions(model=(GRID,), jobs=2, threads=1, decoder="cuda")
-    summary = extract(jobs, options, tmp_path, say=said.append)
+    summary = extract(jobs, options, tmp_path, Listener(on_words=said.append))
     assert set(_states(summary).values()) == {"done"}
     words = [w for w in said if w.startswith("decoder cuda: GPU 0 cannot be opened")]
     assert len(words) == 1 and words[0].endswith("going on with decoder cpu")
@@ -333,7 +333,8 @@ def test_without_a_gpu_its_decoder_is_replaced_and_said_once(films: Path, tmp_pa
 def test_two_devices_share_the_work(films: Path, tmp_path: Path) -> None:
     options = ExtractOptions(model=("dctgrad.v1",), devices="cpu,cpu", jobs=2, threads=1)
     seen: list[str] = []
-    summary = spread(_jobs(films, tmp_path), options, tmp_path, lambda r, s: seen.append(r["name"]))
+    listener = Listener(lambda record, summary: seen.append(record["name"]))
+    summary = spread(_jobs(films, tmp_path), options, tmp_path, listener)
     assert summary.exit_code == 0 and summary.computed == 3 and set(seen) == set(summary.records)
 
 

@@ -37,7 +37,9 @@ def _as_from_gpu(frame: Any) -> Any:
     """The same picture with its two colours interleaved, as NVDEC leaves it."""
     wide = frame.format.name == "yuv420p10le"
     planes = [np.frombuffer(p, np.uint16 if wide else np.uint8) for p in frame.planes]
-    lines = [p.reshape(q.height, -1)[:, : q.width] for p, q in zip(planes, frame.planes)]
+    lines = [
+        p.reshape(q.height, -1)[:, : q.width] for p, q in zip(planes, frame.planes, strict=True)
+    ]
     out = av.VideoFrame(frame.width, frame.height, "p010le" if wide else "nv12")
     colours = np.stack(lines[1:], axis=-1).reshape(len(lines[1]), -1)
     for plane, values in zip(out.planes, (lines[0], colours), strict=True):

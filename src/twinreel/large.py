@@ -18,6 +18,7 @@ from twinreel.compare import Calibration, best_moments, compare
 from twinreel.store import Library
 from twinreel.types import Features, Match
 
+CROWD = 256  # members of a family from which on it is a crowd
 CHUNK = 2048  # new videos between two commits
 FAMILY = frozenset({"exact", "copy"})
 
@@ -67,25 +68,23 @@ def score(
     lengths = library.lengths(held.model, held.sampling)
     source = ann.Kept({k: v for k, v in lengths.items() if k in wanted}, held.read)
     index = ann.Index.build(source, jobs)
+    known = np.array([key not in new for key in source.keys])
+    search = ann.Search(source, index, known, tolerance, held.calibration)
     match = lambda a, b: (m := compare(a, b, held.calibration)) is not None and held.belongs(m)  # noqa: E731
-    checked = index.check(source, held.calibration, tolerance, match=match)
+    checked = ann.check(search, match=match)
     say(f"compared through an index (faiss IVF) of {index.words}: {checked}")
     place = {key: i for i, key in enumerate(source.keys)}
     # Up to min_samples 2 only connection counts; where neighbours are counted, none is left out.
-    crowd = ann.CROWD if min_samples <= 2 else len(place) + 1
+    crowd = CROWD if min_samples <= 2 else len(place) + 1
     families = ann.Families(len(place), crowd)
     for m in library.pairs(held.context, held.min_score):
         if m.a in place and m.b in place and held.belongs(m):
             families.join(place[m.a], place[m.b])
-    known = np.array([key not in new for key in source.keys])
     todo = iter([i for i, key in enumerate(source.keys) if key in new])
     pool = ann.workers(jobs)
     try:
         while chunk := list(islice(todo, CHUNK)):
-            found = ann.scored(
-                source, index, chunk, known, tolerance, held.calibration, families,
-                held.belongs, pool,
-            )  # fmt: skip
+            found = ann.scored(search, chunk, families, held.belongs, pool)
             told = (m if m.a <= m.b else m.swapped() for m in map(finish, found))
             library.put_pairs(held.context, [source.keys[i] for i in chunk], told)
             crowds = [[source.keys[i] for i in members] for members in families.crowds()]

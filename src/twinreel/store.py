@@ -25,7 +25,7 @@ import numpy as np
 
 from twinreel.errors import StoreError, StoreLocked, StoreVersion
 from twinreel.types import Features, Floats, Match, Segment, Track, VideoFile, VideoInfo
-from twinreel.vectors import Shards
+from twinreel.vectors import Shards, wide
 
 WAIT_S = 30.0  # for another process to finish writing
 _MIGRATIONS = [
@@ -301,7 +301,7 @@ class Library:
     def _rows(self, vectors: bytes, place: int | None, n: int, d: int) -> Floats:
         """Vectors as float32 (n, d), from the row itself or from the shards."""
         if place is None:
-            return np.frombuffer(vectors, np.float16).reshape(n, d).astype(np.float32)
+            return wide(np.frombuffer(vectors, np.float16).reshape(n, d))
         try:
             return self._shards.read(place, n, d)
         except (OSError, ValueError) as error:

@@ -26,6 +26,20 @@ OPEN_SHARDS = 512  # maps kept open; a map costs address space, not memory
 Halves = npt.NDArray[np.float16]
 
 
+def wide(halves: Halves) -> Floats:
+    """Finite float16 numbers as float32, the same numbers; numpy's own way takes six times as long.
+
+    A half's exponent and fraction stand 13 bits lower than a float's, and its exponent counts from
+    15 instead of 127: shifted up, sign in its place, it is the number times 2 ** -112.
+    """
+    bits = halves.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= np.int32(~0x70001FFF)  # the copies of the sign between, and what came in below
+    out: Floats = bits.view(np.float32)
+    out *= np.float32(2.0**112)
+    return out
+
+
 class Shards:
     """The shards of one library. Rows of unlike width stand in shards of their own."""
 
@@ -87,7 +101,7 @@ class Shards:
         while done < count:
             number, first = divmod(place + done, SHARD_ROWS)
             take = min(count - done, SHARD_ROWS - first)
-            out[done : done + take] = self._map(number, dim)[first : first + take]
+            out[done : done + take] = wide(self._map(number, dim)[first : first + take])
             done += take
         return out
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from twinreel.errors import StoreError, StoreLocked, StoreVersion
 from twinreel.types import Features, Floats, Match, Segment, Track, VideoFile, VideoInfo
@@ -69,6 +70,21 @@ class Facts:
     detail: float = 0.0
     picture: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     noise: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Where a video's vectors stand in the shards.
+
+    place: their first row. shown: which of its `rows` show something, (n,); None for all.
+    """
+
+    key: str
+    duration_s: float
+    place: int
+    rows: int
+    dim: int
+    shown: npt.NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
@@ -302,8 +318,14 @@ class Library:
         """Vectors as float32 (n, d), from the row itself or from the shards."""
         if place is None:
             return wide(np.frombuffer(vectors, np.float16).reshape(n, d))
-        try:
+        with self._beside():
             return self._shards.read(place, n, d)
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[None]:
+        """What the shards' errors mean."""
+        try:
+            yield
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{self._shards.folder}: {error}; this folder belongs to {self.path}: "
@@ -344,6 +366,25 @@ class Library:
             if len(found) < batch:
                 return moved
 
+    def packed(self, model: str, sampling: str) -> Iterator[Packed]:
+        """Where the vectors of each video stand, after `pack`."""
+        found = self._db.execute(
+            "SELECT key, duration_s, place, rows, dim, blank FROM features"
+            " WHERE model = ? AND sampling = ? AND (place IS NOT NULL OR rows = 0)",
+            (model, sampling),
+        )
+        for key, duration, place, n, dim, blank in found:
+            shown = None
+            if any(blank):
+                bits = np.unpackbits(np.frombuffer(blank, np.uint8), count=n)
+                shown = np.nonzero(bits == 0)[0]
+            yield Packed(key, duration, place or 0, n, dim, shown)
+
+    def vectors_at(self, rows: npt.NDArray[np.int64], dim: int) -> Floats:
+        """float32 (n, dim): rows of the shards, as `packed` says where they stand."""
+        with self._beside():
+            return self._shards.take(rows, dim)
+
     def rows(self, model: str, sampling: str) -> int:
         """Vectors held under this model and sampling."""
         total = self._db.execute(
@@ -356,14 +397,6 @@ class Library:
         """(model, sampling) of all Features held."""
         rows = self._db.execute("SELECT DISTINCT model, sampling FROM features ORDER BY 1, 2")
         return list(rows)
-
-    def lengths(self, model: str, sampling: str) -> dict[str, float]:
-        """Key -> duration in seconds of everything that has Features of this model and sampling."""
-        rows = self._db.execute(
-            "SELECT key, duration_s FROM features WHERE model = ? AND sampling = ?",
-            (model, sampling),
-        )
-        return dict(rows)
 
     def samplings(self, key: str, model: str) -> list[str]:
         """The samplings under which this content has Features of this model."""

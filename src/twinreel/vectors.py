@@ -84,7 +84,7 @@ class Shards:
     def _map(self, number: int, dim: int) -> Any:
         path = self._path(number, dim)
         if path not in self._open:
-            self._open[path] = np.load(path, mmap_mode="r")
+            self._open[path] = np.asarray(np.load(path, mmap_mode="r"))
             if len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)
         self._open.move_to_end(path)
@@ -103,6 +103,19 @@ class Shards:
             take = min(count - done, SHARD_ROWS - first)
             out[done : done + take] = wide(self._map(number, dim)[first : first + take])
             done += take
+        return out
+
+    def take(self, rows: npt.NDArray[np.int64], dim: int) -> Floats:
+        """float32 (n, dim): the rows at these places, in any order.
+
+        Raises:
+            OSError, ValueError: a shard is gone or is not whole.
+        """
+        out = np.empty((len(rows), dim), np.float32)
+        numbers, within = np.divmod(rows, SHARD_ROWS)
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            out[here] = wide(self._map(number, dim)[within[here]])
         return out
 
     def close(self) -> None:

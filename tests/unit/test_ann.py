@@ -313,6 +313,41 @@ def test_vectors_move_beside_a_large_library(
         list(library.all_features("m@1", "s"))
 
 
+def test_rows_are_read_many_videos_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from twinreel import vectors
+
+    monkeypatch.setattr(vectors, "SHARD_ROWS", 20)
+    dice = np.random.default_rng(3)
+    videos = [
+        replace(v, blank=dice.random(8) < 0.3 * (n % 2)) if n else replace(v, blank=~v.blank)
+        for n, v in enumerate(_library(30, 0))
+    ]
+    nothing = np.zeros((0, 96), np.float32)
+    videos.append(Features("none", "m@1", "s", nothing, np.zeros((0, 2)), np.zeros(0, bool), 1.0))
+    with _filled(tmp_path, videos) as library:
+        library.pack("m@1", "s")
+        held = _held(library)
+        beside = large.Beside(held, {v.key for v in videos if v.key != "v0007"})
+        plain = ann.Kept({v.key: v.duration_s for v in videos if v.key != "v0007"}, held.read)
+        assert beside.keys == plain.keys and len(plain.keys) == 30
+        np.testing.assert_array_equal(beside.durations, plain.durations)
+        for numbers in ([3], [5, 2, 2, 29], list(range(30)), [plain.keys.index("v0000")]):
+            for mine, theirs in zip(beside.laid(numbers), plain.laid(numbers), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+
+
+def test_halves_are_widened_exactly() -> None:
+    from twinreel.vectors import wide
+
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    np.testing.assert_array_equal(
+        wide(finite).view(np.uint32), finite.astype(np.float32).view(np.uint32)
+    )
+
+
 def test_a_kill_while_vectors_move_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

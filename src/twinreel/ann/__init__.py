@@ -21,7 +21,7 @@ from twinreel.ann.families import LEADERS, Families
 from twinreel.ann.index import Index, installed, wanted
 from twinreel.ann.matches import Counts, scored, workers
 from twinreel.ann.search import NEAR, Search, neighbours
-from twinreel.ann.source import Kept
+from twinreel.ann.source import Ints, Kept
 
 __all__ = [
     "LEADERS",
@@ -29,6 +29,7 @@ __all__ = [
     "Counts",
     "Families",
     "Index",
+    "Ints",
     "Kept",
     "Search",
     "check",

@@ -40,11 +40,11 @@ def scored(
     """
     counts = counts or Counts()
     source = search.source
-    place = {key: i for i, key in enumerate(source.keys)}
 
     def told(pairs: list[tuple[int, int]], pool: Executor | None) -> Iterator[tuple[Match, bool]]:
         """Their matches, and whether each brought two families together."""
         counts.aligned += len(pairs)
+        place = {source.keys[i]: i for pair in pairs for i in pair}
         for match in _aligned(source, pairs, search.calibration, pool):
             counts.matches += 1
             joined = belongs(match) and families.join(place[match.a], place[match.b])

@@ -32,7 +32,7 @@ DEFAULT_WORK = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() /
 FONTS = ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/TTF/DejaVuSans.ttf",
          "/Library/Fonts/DejaVuSans.ttf")
 PER_EDIT = {"train": 2, "test": 8}
-QUICK = 2  # test sources an edit
+QUICK = 1  # test sources an edit
 LIMIT_S = 600
 
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=DEFAULT_WORK)
     parser.add_argument("--font", type=Path, help="a TrueType font (default: DejaVu Sans)")
     parser.add_argument("--depth", type=int, default=PER_EDIT["test"],
-                        help="test sources that each edit meets (2: the quick set)")
+                        help=f"test sources that each edit meets ({QUICK}: the quick set)")
     args = parser.parse_args(argv)
     build(args.corpus, args.work, depth=args.depth, font=args.font)
     return 0
@@ -54,7 +54,8 @@ def build(corpus_dir: Path, work: Path, *, depth: int = PER_EDIT["test"],
 
     Args:
         depth: Test sources that each edit meets.
-        train_depth: The same of train. 1 is enough to fit the one rival's threshold.
+        train_depth: The same of train. 1 is enough to fit the one rival's threshold, 0 where
+            nothing is fitted.
 
     Raises:
         SystemExit: corpus not whole, ffmpeg or font missing, or an edit that failed.

@@ -36,31 +36,38 @@ class Ranking:
         if scores.shape != positive.shape:
             raise ValueError(f"one truth a score: got {scores.shape = }, {positive.shape = }")
         self.order = np.argsort(-scores, kind="stable")
-        s, self.positive = scores[self.order], positive[self.order]
-        changes = s[1:] != s[:-1]
-        self.last = np.flatnonzero(np.append(changes, True)) if len(s) else np.array([], int)
-        # (n,) where the step of each pair begins
-        first = np.flatnonzero(np.insert(changes, 0, True)) if len(s) else np.array([], int)
-        self.begin = np.repeat(first, self.last - first + 1)
-        self.negatives = np.flatnonzero(~self.positive)
+        s, positive = scores[self.order], positive[self.order]
+        begins = np.insert(s[1:] != s[:-1], 0, True) if len(s) else np.array([], bool)
+        first = np.flatnonzero(begins)
+        step = np.cumsum(begins) - 1
+        self.positives, self.negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
+        # Where the step of each positive ends, and the step of each negative begins.
+        self.ends = np.append(first[1:], len(s))[step[self.positives]]
+        self.begins = first[step[self.negatives]]
 
     def average_precision(self, weights: Floats | None = None) -> float:
         """Micro average precision: area under precision over recall. nan without a positive."""
         w = np.ones(len(self.order)) if weights is None else weights
-        hits, seen = np.cumsum(w * self.positive)[self.last], np.cumsum(w)[self.last]
-        if not len(hits) or hits[-1] == 0:
+        mine = w[self.positives]
+        total = float(mine.sum())
+        if not total:
             return float("nan")
-        precision = hits / np.maximum(seen, 1e-12)
-        return float(np.sum(np.diff(np.concatenate([[0.0], hits])) * precision) / hits[-1])
+        # Up to and with its step, for each positive.
+        hits = np.append(0.0, np.cumsum(mine))[np.searchsorted(self.positives, self.ends)]
+        seen = np.cumsum(w)[self.ends - 1]
+        return float(np.sum(mine * hits / np.maximum(seen, 1e-12)) / total)
 
     def recall_at_precision_one(self, weights: Floats | None = None) -> float:
         """Part of the positives that score above every negative. nan without a positive."""
         w = np.ones(len(self.order)) if weights is None else weights
-        mine = w * self.positive
-        weighty = self.negatives[w[self.negatives] > 0]
-        above = self.begin[weighty[0]] if len(weighty) else len(mine)
+        mine = w[self.positives]
         total = float(mine.sum())
-        return float(mine[:above].sum()) / total if total else float("nan")
+        if not total:
+            return float("nan")
+        weighty = w[self.negatives] > 0
+        hardest = int(np.argmax(weighty))
+        above = self.begins[hardest] if weighty.any() else len(w)
+        return float(mine[self.positives < above].sum()) / total
 
 
 def average_precision(scores: Floats, positive: Bools, weights: Floats | None = None) -> float:

@@ -1,6 +1,6 @@
 """The scoreboard: ``python -m benchmarks.accuracy.run`` builds, runs, and writes the tables.
 
-    --quick              a quarter of the set and the fast rivals
+    --quick              one source an edit, the fast rivals, no --clips
     --entry NAME=ARGS    twinreel with these arguments as one row (repeat it)
     --rivals NAMES       only these rivals, or none
 
@@ -32,7 +32,7 @@ from .evaluate import Truth
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
-FAST = ("vpdq", "vdf", "colours", "exact")
+FAST = ("vpdq", "stash", "vdf", "similario", "exact")
 ALL = tuple(rivals.BY_NAME)
 ENTRIES = ("twinreel=", "twinreel, weight-free=--model dctgrad.v1",
            "twinreel, untrained=--weights random:0")
@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, default=Path("../shared/corpus"))
     parser.add_argument("--work", type=Path)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--depth", type=int, help="test sources an edit (default 8, quick 2)")
+    full = build.PER_EDIT["test"]
+    parser.add_argument("--depth", type=int,
+                        help=f"test sources an edit (default {full}, quick {build.QUICK})")
     parser.add_argument("--twinreel", default=f"{sys.executable} -m twinreel")
     parser.add_argument("--entry", action="append", metavar="NAME=ARGS",
                         help=f"default: {' '.join(repr(e) for e in ENTRIES)}")
@@ -62,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = () if chosen == "none" else tuple(chosen.split(","))
     if unknown := set(names) - set(ALL):
         parser.error(f"no such rival: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    entries = () if args.no_twinreel else args.entry or ENTRIES[: 2 if args.quick else None]
     started = time.monotonic()
     work = args.work or build.DEFAULT_WORK / ("quick" if args.quick else "full")
-    full = build.PER_EDIT["test"]
     depth = args.depth or (build.QUICK if args.quick else full)
     stages: dict[str, float] = {}
 
@@ -72,15 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         stages[stage] = round(time.monotonic() - started - sum(stages.values()), 1)
         print(f"{stage}: {stages[stage]:.0f} s", flush=True)
 
-    build.build(args.corpus, work, depth=depth, train_depth=2 if args.train else 1)
+    fitted = any(rivals.BY_NAME[name].threshold is None for name in names)
+    build.build(args.corpus, work, depth=depth, train_depth=2 if args.train else int(fitted))
     clock("the set")
     methods: list[dict[str, Any]] = []
     notes: list[str] = list(args.note)
     test = Truth(truth.load(work / "truth_test.json"))
     version = ""
-    for number, entry in enumerate(() if args.no_twinreel else args.entry or ENTRIES):
+    for number, entry in enumerate(entries):
         title, _, words = entry.partition("=")
-        row, version_ = _ours(args, work, title, words.split(), test, clips=number == 0)
+        row, version_ = _ours(args, work, title, words.split(), test,
+                              clips=number == 0 and not args.quick)
         methods.append(row)
         version = version or version_
         clock(title)

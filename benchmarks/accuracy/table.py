@@ -20,14 +20,15 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def short(result: Mapping[str, Any]) -> str:
-    """What the README shows: date, commit, and four columns."""
+    """What the README shows: date, commit, and the main figures."""
     rows = [[m["title"], KINDS[m["kind"]], _pct(m["recall_whole"]), str(m["false_merges"]),
-             _pct(m["recall_p1_whole"])] for m in result["methods"]]
+             _pct(m["recall_p1_whole"]), _num(m["ap_whole"]["value"])] for m in result["methods"]]
     words = (f"Measured on {result['date']}, commit {result['commit']}: "
              f"{result['counts']['files']} files of the test split, {result['counts']['whole']} "
              "original-copy pairs, per cent. A surrogate is our own writing of a published rule "
              "and says nothing about the product.")
-    head = ["", "", "recall at its default", "false merges", "recall at precision 1"]
+    head = ["", "", "recall at its default", "false merges", "recall at precision 1",
+            "average precision"]
     return f"{words}\n\n{_table(head, rows)}"
 
 

@@ -461,6 +461,17 @@ def _name(video: Video, other: Video) -> str:
 _HELD = ("seconds", "sound", "audio", "subtitles", "picture:")
 
 
+def lost(video: Video, keep: Video, match: Matching, strips: Strips) -> list[str] | None:
+    """What `video` has and `keep` lacks, in words, whatever `choose` would keep.
+
+    None where no pictures of the two can be laid beside each other, so that nobody can tell.
+    """
+    views = _Views(match, strips)
+    if views.difference(keep, video) is None and not views.misfit(keep, video):
+        return None
+    return _losses(video, keep, match, views, KeepOptions())
+
+
 def _losses(
     video: Video, keep: Video, match: Matching, views: _Views, options: KeepOptions
 ) -> list[str]:

@@ -176,7 +176,7 @@ def models_command(context: click.Context, as_json: bool) -> None:
             "name": name,
             "input": f"{frames}{spec.size[0]} x {spec.size[1]} {spec.fit}",
             "dim": spec.dim,
-            "size_bytes": file.size if file else 0,
+            "size_bytes": weights.size_of(spec),
             "sha256": (file.sha256 or "not published") if file else "",
             "present": weights.present(spec),
             "licence": f"{spec.licence}; weights {file.licence}" if file else spec.licence,
@@ -188,6 +188,8 @@ def models_command(context: click.Context, as_json: bool) -> None:
     click.echo(f"{'name':<16}{'input':<22}{'dim':>5}  {'weights':<10}{'size':>9}  licence")
     for row in rows:
         size = f"{row['size_bytes'] / 1e6:.0f} MB" if row["size_bytes"] else ""
+        if row["sha256"] and not size:
+            size = "unknown"
         here = "none" if not row["sha256"] else "here" if row["present"] else "not here"
         click.echo(
             f"{row['name']:<16}{row['input']:<22}{row['dim']:>5}  {here:<10}{size:>9}  "

@@ -105,11 +105,23 @@ def _jobs(
 
 @contextlib.contextmanager
 def _shown(total: int, quiet: bool) -> Iterator[Any]:
-    """A progress line on a terminal: videos, frames a second, what is waited for, time left."""
+    """A progress line on a terminal."""
     if quiet or not sys.stderr.isatty():
         yield lambda record, summary: None
         return
     from rich.console import Console
+
+    with _progress(Console(stderr=True)) as bar:
+        task = bar.add_task("extract", total=total, words="")
+
+        def on_record(record: Any, summary: Any) -> None:
+            bar.update(task, completed=len(summary.records), words=summary.pace())
+
+        yield on_record
+
+
+def _progress(console: Any) -> Any:
+    """Videos done, time left, frames a second, what is waited for."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -117,18 +129,14 @@ def _shown(total: int, quiet: bool) -> Iterator[Any]:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    # Narrow terminals wrap the words; what is done and what is left are never cut.
     columns = (
-        TextColumn("extract"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[words]}"), TextColumn("left"), TimeRemainingColumn(),
+        BarColumn(8), MofNCompleteColumn(), TextColumn("videos, left"), TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}", table_column=Column(no_wrap=False)),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("extract", total=total, words="")
-
-        def on_record(record: Any, summary: Any) -> None:
-            bar.update(task, completed=len(summary.records), words=summary.pace())
-
-        yield on_record
+    return Progress(*columns, console=console, transient=True)
 
 
 def _report(summary: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +131,40 @@ def test_a_doubtful_pair_is_scored_anew_once(source: Path, tmp_path: Path) -> No
         # Scored again under other options: the verdict holds without another look.
         known = list(look_again([m.swapped()], _stage(library, {}), _QUIET))
         assert known == [(told, "")]
+
+
+def test_one_look_serves_all_copies_of_the_same_pictures(source: Path, tmp_path: Path) -> None:
+    """The source and the same packets under another key; a crop that is doubtful beside both."""
+    twin = tmp_path / "twin.mp4"
+    twin.write_bytes(source.read_bytes() + b"\0\0\0\x08free")
+    b = videos.make(tmp_path / "b.mp4", 6, seed=5, crop=(0.0, 0.0, 0.8, 0.8))
+    whole = (Segment((0.0, 6.0), (0.0, 6.0)),)
+    opened: list[str] = []
+
+    class Told(Progress):
+        def stage(self, name: str, total: int | None) -> Any:
+            opened.append(f"{name} {total}")
+            return super().stage(name, total)
+
+    with Library.open(tmp_path / "l.db") as library:
+        first, second, crop = (_put(library, p) for p in (source, twin, b))
+        paths = {first: str(source), second: str(twin), crop: str(b)}
+        sure = Match(*sorted((first, second)), 0.9999, "copy", whole)
+        doubts = [Match(*sorted((k, crop)), 0.3, "copy", whole) for k in (first, second)]
+        told = [m for m, _ in look_again([sure, *doubts], _stage(library, paths), Told(False))]
+        assert opened == ["look closer 1"]
+        assert {(m.a, m.b) for m in told} == {(m.a, m.b) for m in doubts}
+        assert all(m.score == told[0].score > 0.8 for m in told)
+        # A third one, met later, needs no look either.
+        third = tmp_path / "third.mp4"
+        third.write_bytes(source.read_bytes() + b"\0\0\0\x09free!")
+        key = _put(library, third)
+        also = Match(*sorted((first, key)), 0.9999, "copy", whole)
+        late = Match(*sorted((key, crop)), 0.3, "copy", whole)
+        paths[key] = str(third)
+        ((m, why),) = look_again([sure, also, late], _stage(library, paths), Told(False))
+        assert opened == ["look closer 1"] and not why
+        assert ({m.a, m.b}, m.score) == ({key, crop}, told[0].score)
 
 
 def test_sure_pairs_and_closed_files_are_left_alone(source: Path, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ from twinreel.extract.journey import extract  # noqa: E402
 from twinreel.extract.manifest import from_files  # noqa: E402
 from twinreel.extract.options import ExtractOptions  # noqa: E402
 from twinreel.extract.plan import Entry, plan  # noqa: E402
+from twinreel.extract.status import Listener  # noqa: E402
 
 LIMIT = 1.15
 COSINE = 0.999
@@ -91,7 +92,7 @@ def _end_to_end(
     out = Path(tempfile.mkdtemp())
     try:
         jobs = [replace(j, end=end) for j in from_files([video], [video], out)]
-        run = journey._Run(jobs, options, out, runner.entries, lambda *_: None, print)
+        run = journey._Run(jobs, options, out, runner.entries, Listener(on_words=print))
         run._runner._networks = runner._networks
         feed = journey.Feed(journey.work, options.jobs, options.stall, 1)
         _wait_ready(feed)

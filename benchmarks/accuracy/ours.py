@@ -68,11 +68,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The three runs on one split: defaults, every scored pair, and clips in longer videos."""
+    """The runs on one split: defaults, every scored pair, and clips in longer videos (or None)."""
 
     default: Answer
     everything: Answer
-    clips: Answer
+    clips: Answer | None
     cpu_s: float
     wall_s: float
     library_bytes: int
@@ -133,12 +133,13 @@ def _name(path: str) -> str:
 
 
 def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
-        reuse: bool = False) -> Outcome:
-    """Run ``dups`` three times over ``videos``: cold with defaults, then on the filled library.
+        clips: bool = True, reuse: bool = False) -> Outcome:
+    """Run ``dups`` over ``videos``: cold with defaults, then on the filled library.
 
     Args:
         command: How to call twinreel, as in a shell.
         extra: More arguments (a model, random weights).
+        clips: Look for clips inside longer videos, too (a second decoding, denser).
         reuse: Keep the library of an earlier run, and its cost with it (nan where none is known,
             as for a library that another model's run filled).
 
@@ -159,12 +160,12 @@ def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
         cost.write_text(json.dumps({"cpu_s": _children_cpu() - before,
                                     "wall_s": time.monotonic() - started, "bytes": size}))
     everything = _report(base, out / "all.json", ("--all-matches", "--length-tolerance", "any"))
-    clips = _report(base, out / "clips.json", ("--clips",))
+    inside = _report(base, out / "clips.json", ("--clips",)) if clips else None
     unknown = {"cpu_s": float("nan"), "wall_s": float("nan"), "bytes": 0}
     paid = json.loads(cost.read_text()) if cost.is_file() else unknown
     version = subprocess.run([*shlex.split(command), "--version"], capture_output=True, text=True,
                              check=False).stdout.strip()
-    return Outcome(default, everything, clips, paid["cpu_s"], paid["wall_s"], paid["bytes"],
+    return Outcome(default, everything, inside, paid["cpu_s"], paid["wall_s"], paid["bytes"],
                    version)
 
 

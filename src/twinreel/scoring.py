@@ -72,10 +72,11 @@ class Scoring(Looking):
             return
         path = {f.key: f.path for f in self.files if f.key}
         removed = self.library.recall_all("removed")
+        known = path.keys() | removed.keys()
         asked = (
             m
             for m in self.library.pairs(self.context, HOPELESS)
-            if m.a in path and m.b in path.keys() | removed or m.b in path and m.a in removed
+            if (m.a in path and m.b in known) or (m.b in path and m.a in removed)
         )
         look = self.look_with(path, self._held().read, self._picture)
         left = 0

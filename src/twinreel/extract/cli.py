@@ -42,6 +42,8 @@ def extract_command(
     if status is not None:
         _status(Path(status), as_json)
         return
+    from twinreel.extract.status import Listener
+
     options = _options(ExtractOptions, flags)
     jobs, folder = _jobs(paths, table, out, options, _options(DiscoverOptions, flags))
     if options.runner == "ray":
@@ -50,7 +52,8 @@ def extract_command(
         from twinreel.extract.devices import spread
 
     with _shown(len(jobs), quiet or as_json) as on_record:
-        summary = spread(jobs, options, folder, on_record, lambda w: click.echo(w, err=True))
+        tell = Listener(on_record, lambda words: click.echo(words, err=True))
+        summary = spread(jobs, options, folder, tell)
     if as_json:
         for record in summary.records.values():
             click.echo(json.dumps(record))

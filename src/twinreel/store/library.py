@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from twinreel.errors import StoreError
 from twinreel.store.rows import (
     Facts,
+    Packed,
     Remembered,
     facts_row,
     file_row,
@@ -25,7 +27,7 @@ from twinreel.store.rows import (
 )
 from twinreel.store.schema import explained, migrate
 from twinreel.types import Features, Floats, Match, VideoFile
-from twinreel.vectors import Shards
+from twinreel.vectors import Shards, wide
 
 FEW_KEYS = 100  # are asked for one by one, more by reading all
 WAIT_S = 30.0  # for another process to finish writing
@@ -211,9 +213,15 @@ class Library:
     def _rows(self, vectors: bytes, place: int | None, n: int, d: int) -> Floats:
         """Vectors as float32 (n, d), from the row itself or from the shards."""
         if place is None:
-            return np.frombuffer(vectors, np.float16).reshape(n, d).astype(np.float32)
-        try:
+            return wide(np.frombuffer(vectors, np.float16).reshape(n, d))
+        with self._beside():
             return self._shards.read(place, n, d)
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[None]:
+        """What the shards' errors mean."""
+        try:
+            yield
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{self._shards.folder}: {error}; this folder belongs to {self.path}: "
@@ -254,6 +262,25 @@ class Library:
             if len(found) < batch:
                 return moved
 
+    def packed(self, model: str, sampling: str) -> Iterator[Packed]:
+        """Where the vectors of each video stand, after `pack`."""
+        found = self._db.execute(
+            "SELECT key, duration_s, place, rows, dim, blank FROM features"
+            " WHERE model = ? AND sampling = ? AND (place IS NOT NULL OR rows = 0)",
+            (model, sampling),
+        )
+        for key, duration, place, n, dim, blank in found:
+            shown = None
+            if any(blank):
+                bits = np.unpackbits(np.frombuffer(blank, np.uint8), count=n)
+                shown = np.nonzero(bits == 0)[0]
+            yield Packed(key, duration, place or 0, n, dim, shown)
+
+    def vectors_at(self, rows: npt.NDArray[np.int64], dim: int) -> Floats:
+        """float32 (n, dim): rows of the shards, as `packed` says where they stand."""
+        with self._beside():
+            return self._shards.take(rows, dim)
+
     def rows(self, model: str, sampling: str) -> int:
         """Vectors held under this model and sampling."""
         total = self._db.execute(
@@ -266,14 +293,6 @@ class Library:
         """(model, sampling) of all Features held."""
         rows = self._db.execute("SELECT DISTINCT model, sampling FROM features ORDER BY 1, 2")
         return list(rows)
-
-    def lengths(self, model: str, sampling: str) -> dict[str, float]:
-        """Key -> duration in seconds of everything that has Features of this model and sampling."""
-        rows = self._db.execute(
-            "SELECT key, duration_s FROM features WHERE model = ? AND sampling = ?",
-            (model, sampling),
-        )
-        return dict(rows)
 
     def samplings(self, key: str, model: str) -> list[str]:
         """The samplings under which this content has Features of this model."""

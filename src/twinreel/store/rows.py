@@ -7,6 +7,9 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from twinreel.types import Match, Segment, Track, VideoFile, VideoInfo
 
 
@@ -22,6 +25,21 @@ class Facts:
     detail: float = 0.0
     picture: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     noise: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Where a video's vectors stand in the shards.
+
+    place: their first row. shown: which of its `rows` show something, (n,); None for all.
+    """
+
+    key: str
+    duration_s: float
+    place: int
+    rows: int
+    dim: int
+    shown: npt.NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,23 @@ def yield_cores() -> None:
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Processes started inside compute with one thread each: one per core is enough, more of them
+    wait for each other. numpy reads this when it is loaded, so it cannot be told later."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def task_path(task: Any) -> str:
     """The path a task is about, for messages."""
     return str(getattr(task, "path", task))
@@ -105,7 +122,8 @@ class _Worker:
         self.process = context.Process(
             target=_serve, args=(work, child, self.pulse, nice), daemon=True
         )
-        self.process.start()
+        with one_thread():
+            self.process.start()
         child.close()
         self.task: Any = None
         self.busy = False
@@ -125,12 +143,14 @@ class _Worker:
         """'' while there are signs of life, else what limit was broken."""
         now = time.monotonic()
         if self.pulse.value != self.seen:
+            if not self.seen:
+                self.begun = now  # its imports are not the video's time
             self.seen = self.pulse.value
             self.since = now
         limit = stall_s if self.seen else max(stall_s, START_LIMIT_S)
         if now - self.since > limit:
             return f"no packet or frame for {limit:g} s; killed"
-        if now - self.begun > total_s:
+        if self.seen and now - self.begun > total_s:
             return f"not finished after {total_s:g} s; killed"
         return ""
 

@@ -28,7 +28,7 @@ from twinreel.picture import Rect
 from twinreel.progress import Progress
 from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import Features, Match, Segment
-from twinreel.workers import WorkerPool
+from twinreel.workers import Idle, WorkerPool
 
 VERSION = 2  # part of the name under which a verdict is remembered
 HOPELESS = 0.02  # a lower score is not looked into: on the train split it was never a copy found
@@ -55,6 +55,7 @@ class Look:
     path: Mapping[str, str]
     size: tuple[int, int]
     jobs: int
+    idle: Idle | None = None  # processes of the run that have nothing to do
 
 
 def look_again(
@@ -81,7 +82,9 @@ def look_again(
     if not tasks:
         return
     with (
-        WorkerPool(work, min(look.jobs, len(tasks)), _STALL_S, total_s=lambda _: _TOTAL_S) as pool,
+        WorkerPool(
+            work, min(look.jobs, len(tasks)), _STALL_S, total_s=lambda _: _TOTAL_S, idle=look.idle
+        ) as pool,
         progress.stage("look closer", len(tasks)) as tick,
     ):
         for event in pool.run(task for task, _ in tasks.values()):

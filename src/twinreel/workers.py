@@ -77,7 +77,7 @@ def task_path(task: Any) -> str:
     return str(getattr(task, "path", task))
 
 
-def _serve(work: Work, pipe: Connection, pulse: Any, nice: int) -> None:
+def _serve(pipe: Connection, pulse: Any, nice: int) -> None:
     """The life of a worker process: take a task, work, say how it ended, until told to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     if nice and hasattr(os, "nice"):
@@ -93,11 +93,12 @@ def _serve(work: Work, pipe: Connection, pulse: Any, nice: int) -> None:
 
     while True:
         try:
-            task = pipe.recv()
+            given = pipe.recv()
         except (EOFError, OSError):
             return
-        if task is None:
+        if given is None:
             return
+        work, task = given
         beat()
         try:
             work(task, emit, beat)
@@ -116,12 +117,10 @@ def _serve(work: Work, pipe: Connection, pulse: Any, nice: int) -> None:
 class _Worker:
     """One process, the task it holds, and when it last gave a sign of life."""
 
-    def __init__(self, context: Any, work: Work, nice: int) -> None:
+    def __init__(self, context: Any, nice: int) -> None:
         self.pulse = context.Value("Q", 0, lock=False)
         self.pipe, child = context.Pipe()
-        self.process = context.Process(
-            target=_serve, args=(work, child, self.pulse, nice), daemon=True
-        )
+        self.process = context.Process(target=_serve, args=(child, self.pulse, nice), daemon=True)
         with one_thread():
             self.process.start()
         child.close()
@@ -131,13 +130,13 @@ class _Worker:
         self.seen = 0
         self.since = self.begun = time.monotonic()
 
-    def give(self, task: Any) -> None:
+    def give(self, work: Work, task: Any) -> None:
         self.task, self.busy = task, True
         self.tasks += 1
         self.since = self.begun = time.monotonic()
         # A worker that has died shows it on the next read.
         with contextlib.suppress(BrokenPipeError, OSError):
-            self.pipe.send(task)
+            self.pipe.send((work, task))
 
     def overdue(self, stall_s: float, total_s: float) -> str:
         """'' while there are signs of life, else what limit was broken."""
@@ -167,6 +166,31 @@ class _Worker:
             self.process.join(1)
 
 
+class Idle:
+    """Processes that have done their work, for the next pool of the same run: to start one costs
+    as much as to look at a short video."""
+
+    def __init__(self) -> None:
+        self.workers: list[_Worker] = []
+
+    def __enter__(self) -> Idle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        workers, self.workers = self.workers, []
+        for worker in workers:
+            worker.end(kill=False)
+
+    def take(self) -> _Worker | None:
+        """One that is alive; None where there is none."""
+        while self.workers:
+            worker = self.workers.pop()
+            if worker.process.is_alive():
+                return worker
+            worker.end(kill=True)
+        return None
+
+
 class WorkerPool:
     """`jobs` spawned processes that run `work` on tasks and are never trusted.
 
@@ -176,6 +200,7 @@ class WorkerPool:
         stall_s: seconds without a beat after which a process is killed.
         total_s: task -> seconds after which it is killed however alive it looks.
         nice: added to the processes' niceness.
+        idle: where processes come from and go to, where one run has several pools.
     """
 
     def __init__(
@@ -185,6 +210,7 @@ class WorkerPool:
         stall_s: float = 30.0,
         nice: int = 0,
         total_s: Callable[[Any], float] | None = None,
+        idle: Idle | None = None,
     ) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._work = work
@@ -192,6 +218,7 @@ class WorkerPool:
         self._stall_s = stall_s
         self._total_s = total_s or (lambda task: TOTAL_LIMIT_S)
         self._nice = nice
+        self._idle = idle
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> WorkerPool:
@@ -203,7 +230,8 @@ class WorkerPool:
     def start(self) -> None:
         """Start the processes ahead of the first task (they import while the caller goes on)."""
         while len(self._workers) < self._jobs:
-            self._workers.append(_Worker(self._context, self._work, self._nice))
+            worker = self._idle.take() if self._idle else None
+            self._workers.append(worker or _Worker(self._context, self._nice))
 
     def run(self, tasks: Iterable[Any]) -> Iterator[Event]:
         """Do every task; events of one task come in order, tasks interleave.
@@ -220,7 +248,7 @@ class WorkerPool:
                 for worker in self._workers:
                     if not exhausted and not worker.busy:
                         try:
-                            worker.give(next(queue))
+                            worker.give(self._work, next(queue))
                         except StopIteration:
                             exhausted = True
                 busy = [w for w in self._workers if w.busy]
@@ -263,10 +291,13 @@ class WorkerPool:
     def _replace(self, worker: _Worker, kill: bool) -> None:
         worker.end(kill)
         at = self._workers.index(worker)
-        self._workers[at] = _Worker(self._context, self._work, self._nice)
+        self._workers[at] = _Worker(self._context, self._nice)
 
     def close(self, kill: bool = False) -> None:
         """End the processes; `kill` without waiting for what they do."""
         workers, self._workers = self._workers, []
         for worker in workers:
-            worker.end(kill or worker.busy)
+            if self._idle and not (kill or worker.busy):
+                self._idle.workers.append(worker)
+            else:
+                worker.end(kill or worker.busy)

@@ -19,7 +19,7 @@ SPINE = [
     *("errors", "types", "options", "progress", "volumes", "discover", "exact", "probe", "sample"),
     *("picture", "frames", "decode", "dataset", "models", "embed", "store", "align", "compare"),
     *("aligned", "register", "closer", "doubt", "cluster"),
-    *("keep", "report", "actions", "pipeline", "cli"),
+    *("keep", "report", "actions", "inventory", "looking", "scoring", "query", "pipeline", "cli"),
 ]
 TORCH_FREE = [*(name for name in SPINE if name not in ("models", "dataset")), "review"]
 HEAVY = {"torch", "av", "sklearn", "torchvision", "transformers", "timm"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import os
 import shutil
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from tests import videos
 from tests.e2e import unruly
 from twinreel import models
 from twinreel.errors import BadConfig, WeightsMissing
 from twinreel.extract import journey, whole
-from twinreel.extract.cli import extract_command, models_command
+from twinreel.extract.cli import _progress, extract_command, models_command
 from twinreel.extract.devices import _gpu_files, spread
 from twinreel.extract.journey import extract
 from twinreel.extract.manifest import from_csv, from_files
@@ -356,6 +358,21 @@ def test_the_command(films: Path, tmp_path: Path) -> None:
     ):
         refused = run(extract_command, wrong)
         assert refused.exit_code == 2 and words in refused.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_progress_is_whole_on_any_terminal(width: int, tmp_path: Path) -> None:
+    summary = Summary(tmp_path, frames=3120)
+    summary.seconds = {"decode": 24.0, "transfer": 4.0, "model": 168.0, "write": 4.0}
+    console = Console(width=width, file=io.StringIO())
+    bar = _progress(console)
+    task = bar.add_task("extract", total=2000, words=summary.pace())
+    bar.update(task, completed=1200)
+    console.print(bar.get_renderable())
+    words = console.file.getvalue().split()  # type: ignore[attr-defined]
+    assert "1200/2000" in words and "videos, left -:--:--" in " ".join(words)
+    for word in ("15.6", "frames/s,", "12%,", "transfer", "2%,", "84%,"):
+        assert word in words
 
 
 def test_models_lists_every_network() -> None:

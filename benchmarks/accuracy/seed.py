@@ -43,7 +43,7 @@ def rows(path: str) -> npt.NDArray[np.float16]:
     found = []
     with torch.inference_mode():
         for batch in frames.split(BATCH):  # of one file alone, so that equal frames give equal rows
-            x = (batch.permute(0, 3, 1, 2).float() / 255 - mean) / (std + 1e-8)
+            x = (batch.permute(0, 3, 1, 2).float() / 255 - mean) / (std + 1e-8)  # channels last
             found.append(torch.nn.functional.normalize(net(x), dim=1).half().numpy())
     return np.concatenate(found)
 
@@ -55,7 +55,7 @@ def _network():  # type: ignore[no-untyped-def]
     from twinreel.models.resnet import ResNet
 
     torch.manual_seed(0)
-    return ResNet(DEPTH).eval()
+    return ResNet(DEPTH).eval().to(memory_format=torch.channels_last)
 
 
 def _frames(path: str) -> npt.NDArray[np.uint8]:

@@ -383,6 +383,10 @@ def test_a_row_without_clips_is_in_every_table_but_that_of_parts() -> None:
     assert "partial" not in row and row["recall_whole"]["value"] == 1
 
 
+def test_parts_are_counted_on_originals_parts_and_what_is_no_part() -> None:
+    assert evaluate.for_parts(evaluate.Truth(FILES)) == ["a.mp4", "c.mp4", "d.mp4"]
+
+
 def test_one_logo_on_two_videos_is_a_hard_negative() -> None:
     logo = [_file("e.mp4", "edit", "dog", Content("dog", (0, 10), (0, 10)), edit="logo_corner"),
             _file("f.mp4", "edit", "cow", Content("cow", (0, 10), (0, 10)), edit="logo_corner"),

@@ -19,7 +19,6 @@ from twinreel.compare import (
     SHORT_SCORE,
     Calibration,
     covered,
-    evidence,
     is_short,
     relation_of,
     step_of,
@@ -30,9 +29,11 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 2  # part of the name under which a verdict is remembered
-HOPELESS = 0.02  # a lower score is not looked into: on the train split it was never a copy found
+VERSION = 3  # part of the name under which a verdict is remembered
+HOPELESS = 0.003  # a lower score is not looked into: on the train split it was never a copy found
+HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 PER_VIDEO = 3  # looks; the likeliest pairs come first
+MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
 REACH_S = 0.75  # how far off a moment may be, at most
 _LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
 _STALL_S, _TOTAL_S = 30.0, 120.0
@@ -122,7 +123,10 @@ class _Doubts:
         self._library = look.library
         self._ours = f"{VERSION} {look.made_by} "
         self._family = families(sure)
-        self._related = {key for pair in sure for key in pair}
+        self._copies = Counter(key for pair in sure for key in pair)
+        self._most: dict[str, int] = {}  # copies of one member, by family
+        for key, count in self._copies.items():
+            self._most[self._family(key)] = max(count, self._most.get(self._family(key), 0))
         self._twins: dict[str, str] = {}
         self._first: dict[bytes, str] = {}
         # Looks of earlier runs count: else each run would go on where the last one stopped.
@@ -138,7 +142,7 @@ class _Doubts:
 
     def twin(self, key: str) -> str:
         """The first of the videos met so far that show the very same pictures, to the last byte."""
-        if key not in self._related:
+        if key not in self._copies:
             return key
         if key not in self._twins:
             strip = self._library.thumbs(key)
@@ -168,8 +172,10 @@ class _Doubts:
 
     def due(self, m: Match) -> bool:
         """Whether to look at m."""
-        if self._family(m.a) == self._family(m.b):
-            return False  # copies of one video, whose own doubts change nothing
+        if (family := self._family(m.a)) == self._family(m.b) and (
+            max(self._copies[m.a], self._copies[m.b]) < HUB * self._most[family]
+        ):
+            return False  # copies of one video, of which neither is likely to be kept
         return min(self._looks[key] for key in self._pair(m)) < PER_VIDEO
 
     def name(self, m: Match) -> str:
@@ -222,7 +228,10 @@ def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
         s = max(m.segments, key=lambda s: s.a[1] - s.a[0])
         lines.append(Line(s.speed, s.b[0] - s.speed * s.a[0], *s.a))
     like = abs(math.log(max(b.duration_s, 1e-3) / max(a.duration_s, 1e-3))) < _LIKE_LENGTH
-    plain = any(abs(x.speed - 1) < 0.01 and abs(x.offset) < 0.1 for x in lines)
+    plain = any(
+        abs(x.speed - 1) < 0.01 and abs(x.offset) < 0.1 and x.end - x.start > 0.9 * a.duration_s
+        for x in lines
+    )
     if like and not plain:
         lines.append(Line(1.0, 0.0, 0.0, a.duration_s))
     return tuple(lines)
@@ -231,13 +240,17 @@ def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
 def _told(m: Match, closer: Closer, look: Look) -> Match:
     """The match with the score that the closer look gives it, and what it saw."""
     a, b = look.reader(m.a), look.reader(m.b)
-    score = closer_score(first_proof(a, b, look.calibration), closer, look.calibration)
+    score = closer_score(closer, look.calibration)
     if is_short(m.segments) and closer.witness.correlation < SHORT_AGREES:
         score = min(score, SHORT_SCORE)
     segments, cover_a, cover_b, relation = m.segments, m.coverage_a, m.coverage_b, m.relation
     line = closer.line
-    if score > 0.5 and not any(_near(s, line) for s in segments):
-        # The descriptors had laid them on each other at other times.
+    seen_s = closer.span[1] - closer.span[0]
+    if score > 0.5 and not (
+        any(_near(s, line) for s in segments)
+        and seen_s <= sum(s.a[1] - s.a[0] for s in segments) + MORE_S
+    ):
+        # The descriptors had laid them on each other at other times, or seen less of it.
         half = step_of(a) / 2
         start = max(0.0, closer.span[0] - half, -line.offset / line.speed)
         end = min(a.duration_s, closer.span[1] + half, (b.duration_s - line.offset) / line.speed)
@@ -257,14 +270,12 @@ def _near(s: Segment, line: Line) -> bool:
     return abs(line.speed * middle + line.offset - there) <= max(1.0, 2 * REACH_S)
 
 
-def first_proof(a: Features, b: Features, calibration: Calibration) -> float:
-    found = evidence(a, b, calibration)
-    return found.witnesses[0].vector()[3] if found is not None else 0.0
+def closer_score(closer: Closer, calibration: Calibration) -> float:
+    """Probability from what the pictures say, 0..1.
 
-
-def closer_score(proof: float, closer: Closer, calibration: Calibration) -> float:
-    """Probability from the descriptors' proof and that of the pictures, 0..1."""
-    heard = (proof, closer.witness.vector()[3])
+    What the descriptors say is left out: their alignment was chosen for it among many.
+    """
+    heard = (closer.witness.correlation, closer.witness.vector()[3])
     x = calibration.closer_bias + sum(
         w * v for w, v in zip(calibration.closer_weights, heard, strict=True)
     )

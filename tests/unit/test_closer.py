@@ -206,7 +206,7 @@ def test_proof_raises_the_score() -> None:
         witness = Witness(0.9, correlation, 1.0, 4.0)
         return Closer(witness, 0.9, 20, LINE, Place(), (0.0, 6.0))
 
-    low, high = (closer_score(1.0, seen(c), CALIBRATION) for c in (0.2, 0.95))
+    low, high = (closer_score(seen(c), CALIBRATION) for c in (0.2, 0.95))
     assert low < 0.5 < high
-    assert closer_score(0.0, seen(0.0), CALIBRATION) == pytest.approx(1 / (1 + math.exp(4)))
+    assert closer_score(seen(0.0), CALIBRATION) == pytest.approx(1 / (1 + math.exp(4)))
     assert PER_VIDEO >= 1

@@ -217,26 +217,14 @@ class Pieces:
         self.costs = json.loads(self._costs.read_text()) if self._costs.exists() else {}
 
     def index(self, source: Synthetic, threads: int) -> ann.Index:
-        """The index, built by the first process."""
-        import faiss
-
-        rows, numbers = self.folder / "index.faiss", self.folder / "index.npz"
-        if not numbers.exists():
-            with Watch("index") as watch:
-                index = ann.Index.build(source, threads)
-            faiss.write_index(index.faiss, str(rows))
-            np.savez(numbers, axes=index.axes, starts=index.starts, most=index.most)
-            self.done("index", watch, index.words)
+        """The index; every process builds its own, the first one's cost counts."""
+        with Watch("index") as watch:
+            index = ann.Index.build(source, threads)
         if "index" not in self.costs:
-            numbers.unlink()
-            return self.index(source, threads)
-        faiss.omp_set_num_threads(threads or os.cpu_count() or 1)
-        held, words = np.load(numbers), self.costs["index"]["words"]
-        say(f"  {words}")
-        return ann.Index(
-            faiss.read_index(str(rows)), held["axes"], held["starts"], int(held["most"]),
-            self.costs.get("self-check", {}).get("probes", ann.index.PROBES[0]), words,
-        )  # fmt: skip
+            self.done("index", watch, index.words)
+        index.probes = self.costs.get("self-check", {}).get("probes", index.probes)
+        say(f"  {index.words}")
+        return index
 
     def done(self, name: str, watch: Watch, words: str = "", **more: Any) -> None:
         """Keep what a part cost."""
@@ -251,7 +239,7 @@ def search(args: argparse.Namespace) -> None:
         source = Synthetic(args.base, args.videos, args.rows, args.work)
     pieces = Pieces(args.work / f"search-{args.videos}-{args.rows}")
     index = pieces.index(source, args.threads)
-    known = np.ones(args.videos, bool)
+    known = np.zeros(args.videos, bool)  # as in a first run: each meets those before it
     asker = ann.Search(source, index, known, TOLERANCE, rule)
     if "self-check" not in pieces.costs:
         with Watch("self-check") as watch:
@@ -260,13 +248,14 @@ def search(args: argparse.Namespace) -> None:
     say(f"  {pieces.costs['self-check']['words']}")
     last = time.monotonic() + 60 * args.minutes
     for first in range(0, args.videos, PIECE):
+        block = range(first, min(first + PIECE, args.videos))
         path = pieces.folder / f"found-{first:08}.npz"
         if path.exists():
+            known[block] = True
             continue
         if time.monotonic() > last:
             say(f"ended after {args.minutes} minutes with {first} videos asked; start it again")
             return
-        block = range(first, min(first + PIECE, args.videos))
         before = pieces.costs.get("search", {})
         so_far = (
             {k: before[k] for k in ("clock", "processor", "memory", "mapped")} if before else {}

@@ -26,7 +26,7 @@ from pathlib import Path
 from . import corpus, plan, truth
 from .plan import Probe, Recipe
 
-__all__ = ["DEFAULT_WORK", "build", "main", "probe"]
+__all__ = ["DEFAULT_WORK", "build", "main", "probe", "show"]
 
 DEFAULT_WORK = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "twinreel-bench"
 FONTS = ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/TTF/DejaVuSans.ttf",
@@ -81,7 +81,7 @@ def build(corpus_dir: Path, work: Path, *, depth: int = PER_EDIT["test"],
     for split in ("train", "test"):
         made = [r for r in [*basic, *recipes] if r.split == split]
         files = [_truth_of(r, maker.probes[r.key]) for r in made]
-        _show(work / "files" / split, work / "set" / split, {f.name for f in files})
+        show(work / "files" / split, work / "set" / split, {f.name for f in files})
         truth.save(work / f"truth_{split}.json", files)
         print(split, len(files), "files", dict(Counter(f.kind for f in files)), flush=True)
     spent = os.times()
@@ -223,7 +223,7 @@ def _truth_of(recipe: Recipe, headers: Probe) -> truth.FileTruth:
         recipe.edit, recipe.tier, recipe.also, recipe.gated, recipe.degraded, tuple(content))
 
 
-def _show(made: Path, shown: Path, names: set[str]) -> None:
+def show(made: Path, shown: Path, names: set[str]) -> None:
     """The set's folder holds exactly these files, as hard links to what was made."""
     for path in shown.iterdir():
         path.unlink()

@@ -25,7 +25,7 @@ from .metrics import Bootstrap, Ranking, SegmentScore
 from .ours import MERGES, Answer, Outcome
 from .truth import FileTruth, Relation, Segment, lost_seconds, relate
 
-__all__ = ["Figure", "Truth", "evaluate_ours", "evaluate_scores", "fit_threshold"]
+__all__ = ["Figure", "Truth", "evaluate_ours", "evaluate_scores", "fit_threshold", "for_parts"]
 
 NONE, IGNORE, SHARED, PARTIAL, WHOLE = range(5)
 _CODE = {"none": NONE, "ignore": IGNORE, "shared": SHARED, "partial": PARTIAL, "whole": WHOLE}
@@ -229,7 +229,7 @@ def evaluate_ours(truth: Truth, outcome: Outcome) -> dict[str, Any]:
     out = evaluate_scores(truth, scores, _listed(truth, default), _listed(truth, default, MERGES))
     out["groups"] = _groups(truth, default)
     if outcome.clips is not None:
-        out["partial"] = _partial(truth, outcome.clips)
+        out["partial"] = _partial(truth, outcome.clips, default)
     out["failures"] = list(default.failures)
     out["min_score"] = default.min_score
     out["model"] = default.model
@@ -286,8 +286,18 @@ def _groups(truth: Truth, answer: Answer) -> dict[str, Any]:
     return figures
 
 
-def _partial(truth: Truth, answer: Answer) -> dict[str, Any]:
-    """Segments of partial copies, per edit and together, from the run that looks for clips."""
+def for_parts(truth: Truth) -> list[str]:
+    """The files that figures of parts are counted on: originals, files that have a part of one,
+    and what must not be taken for a part. Whole copies tell nothing of parts, and cost as much."""
+    wanted = (truth.partial & truth.gated) | (truth.kind == SHARED)
+    chosen = {int(k) for side in (truth.i, truth.j) for k in side[wanted]}
+    kinds = ("original", "hard", "piece", "blank")
+    return [f.name for k, f in enumerate(truth.files) if k in chosen or f.kind in kinds]
+
+
+def _partial(truth: Truth, answer: Answer, default: Answer) -> dict[str, Any]:
+    """Segments of partial copies, per edit and together, from the run that looks for clips; speed
+    and mirror from the ``default`` run, which saw the whole copies, too."""
     hits = _listed(truth, answer)
     which = truth.partial & truth.gated
     boot, g = truth.boot, truth.ga[which]
@@ -315,7 +325,8 @@ def _partial(truth: Truth, answer: Answer) -> dict[str, Any]:
         "overlap": _prf(overlap), "within_1s": _prf(within), "cuts_within_1s": _prf(cuts),
         "start_error_median_s": float(np.median(starts)) if starts else float("nan"),
         "start_error_p90_s": float(np.percentile(starts, 90)) if starts else float("nan"),
-        **_speed_and_mirror(truth, answer, hits),
+        "files": len(for_parts(truth)),
+        **_speed_and_mirror(truth, default, _listed(truth, default)),
         "shared_intro": _shared(truth, answer),
     }
 

@@ -133,13 +133,13 @@ def _name(path: str) -> str:
 
 
 def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
-        clips: bool = True, reuse: bool = False) -> Outcome:
+        clips: Path | None = None, reuse: bool = False) -> Outcome:
     """Run ``dups`` over ``videos``: cold with defaults, then on the filled library.
 
     Args:
         command: How to call twinreel, as in a shell.
         extra: More arguments (a model, random weights).
-        clips: Look for clips inside longer videos, too (a second decoding, denser).
+        clips: Look for clips inside longer videos, too, among the videos of this folder.
         reuse: Keep the library of an earlier run, and its cost with it (nan where none is known,
             as for a library that another model's run filled).
 
@@ -152,15 +152,16 @@ def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
     if cold:
         for path in out.iterdir():
             path.unlink()
-    base = [*shlex.split(command), "dups", str(videos), "--library", str(library), *extra]
+    base = [*shlex.split(command), "dups", "--library", str(library), *extra]
     before, started = _children_cpu(), time.monotonic()
-    default = _report(base, out / "default.json", ())
+    default = _report([*base, str(videos)], out / "default.json")
     if cold:
         size = sum(p.stat().st_size for p in out.glob("library.db*"))
         cost.write_text(json.dumps({"cpu_s": _children_cpu() - before,
                                     "wall_s": time.monotonic() - started, "bytes": size}))
-    everything = _report(base, out / "all.json", ("--all-matches", "--length-tolerance", "any"))
-    inside = _report(base, out / "clips.json", ("--clips",)) if clips else None
+    everything = _report([*base, str(videos), "--all-matches", "--length-tolerance", "any"],
+                         out / "all.json")
+    inside = _report([*base, str(clips), "--clips"], out / "clips.json") if clips else None
     unknown = {"cpu_s": float("nan"), "wall_s": float("nan"), "bytes": 0}
     paid = json.loads(cost.read_text()) if cost.is_file() else unknown
     version = subprocess.run([*shlex.split(command), "--version"], capture_output=True, text=True,
@@ -169,9 +170,9 @@ def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
                    version)
 
 
-def _report(base: Sequence[str], path: Path, extra: Sequence[str]) -> Answer:
+def _report(command: Sequence[str], path: Path) -> Answer:
     path.unlink(missing_ok=True)
-    done = subprocess.run([*base, *extra, "-q", "-o", str(path)], capture_output=True, text=True,
+    done = subprocess.run([*command, "-q", "-o", str(path)], capture_output=True, text=True,
                           check=False, env={**os.environ, "NO_COLOR": "1"})
     if done.returncode not in (0, 1) or not path.is_file():
         raise RuntimeError(f"twinreel ended with {done.returncode}: {done.stderr[-1500:]}")

@@ -219,8 +219,9 @@ RIVALS: tuple[Rival, ...] = (
           "3D-DCT, 5 windows, distance 0.25, 60 % of windows, duration 20 %", 0.75,
           _with_looks("dct_bits"), _dct_score, True),
     Rival("seed", "surrogate of the first seed, random weights", "surrogate",
-          f"ResNet-{seed.DEPTH} with random weights (its own: ResNet-152, ImageNet's), one frame a "
-          "second, rows flattened, exact length, epsilon 0.001", 1 / (1 + 0.001), seed.rows,
+          f"ResNet-{seed.DEPTH} with random weights at {seed.SIDE} lines (its own: ResNet-152 with "
+          "ImageNet's at 224), one frame a second, rows flattened, exact length, epsilon 0.001",
+          1 / (1 + 0.001), seed.rows,
           lambda hashes, durations: seed.scores(hashes), own_environment=False),
     Rival("colours", "colour histogram", "floor", "512 colours, overlap; threshold from train",
           None, _with_looks("colours"), _colour_score, True),

@@ -5,7 +5,7 @@
     --rivals NAMES       only these rivals, or none
 
 Writes ``benchmarks/results/accuracy.md``, ``accuracy.json`` and one SVG a tier. The first entry is
-run with ``--clips``, too; the others, there to be compared with it, are not.
+run with ``--clips``, too, over what parts are counted on; the others, for comparison, are not.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RESULTS = HERE.parent / "results"
 FAST = ("vpdq", "stash", "vdf", "similario", "exact")
 ALL = tuple(rivals.BY_NAME)
 ENTRIES = ("twinreel=", "twinreel, weight-free=--model dctgrad.v1",
-           "twinreel, untrained=--weights random:0")
+           "twinreel, untrained=--weights random:0 --no-closer")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,18 +116,28 @@ def _ours(args: argparse.Namespace, work: Path, title: str, extra: Sequence[str]
           *, clips: bool) -> tuple[dict[str, Any], str]:
     """One row of twinreel on test; on train, a file beside it that is not in the table."""
     label = "".join(c if c.isalnum() else "_" for c in title)
+    parts = _parts(work, "test", test) if clips else None
     outcome = ours.run(args.twinreel, work / "set" / "test", work / "ours" / label / "test", extra,
-                       clips=clips, reuse=args.keep_libraries)
+                       clips=parts, reuse=args.keep_libraries)
     row = evaluate.evaluate_ours(test, outcome)
     if args.train:
         train = Truth(truth.load(work / "truth_train.json"))
+        parts = _parts(work, "train", train) if clips else None
         on_train = ours.run(args.twinreel, work / "set" / "train", work / "ours" / label / "train",
-                            extra, clips=clips, reuse=args.keep_libraries)
+                            extra, clips=parts, reuse=args.keep_libraries)
         figures = evaluate.plain(evaluate.evaluate_ours(train, on_train))
         _write(work / "ours" / label / "train.json", json.dumps(figures, indent=1))
     rule = f"`twinreel dups {' '.join(extra)}`".replace(" `", "`")
     rule += f", model {row['model']}, min score {row['min_score']:.3g}"
     return {"title": title, "kind": "ours", "rule": rule, **row}, outcome.version
+
+
+def _parts(work: Path, split: str, t: Truth) -> Path:
+    """A folder of the files that figures of parts are counted on, as hard links."""
+    folder = work / "set" / f"{split}_parts"
+    folder.mkdir(exist_ok=True)
+    build.show(work / "files" / split, folder, set(evaluate.for_parts(t)))
+    return folder
 
 
 def _rivals(args: argparse.Namespace, work: Path, test: Truth, names: Sequence[str]

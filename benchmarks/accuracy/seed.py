@@ -1,9 +1,9 @@
 """A surrogate of the first seed: features of a frame a second, flattened, compared at exact length.
 
 Written from what iamirmasoud/video_deduplicator was seen to do: frames by ffmpeg's fps filter, the
-short side 224, a ResNet, rows of length 1 in float16, DBSCAN over the flattened rows of files with
-the same number of rows, epsilon 0.001. Two things are not the seed's: the weights are random (its
-ImageNet weights cannot be had here), and the ResNet has 18 layers for its 152 (to fit the hour).
+short side fixed, a ResNet, rows of length 1 in float16, DBSCAN over flattened rows of files with
+the same number of rows, epsilon 0.001. Not the seed's are the weights, random for ImageNet's, which
+cannot be had here, and, to fit the hour, the ResNet's 18 layers for 152 and 112 lines for 224.
 Runs in twinreel's own environment, for torch.
 """
 
@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from .build import probe
 
-__all__ = ["DEPTH", "rows", "scores"]
+__all__ = ["DEPTH", "NEVER", "SIDE", "rows", "scores"]
 
 DEPTH = 18
-SIDE = 224
+SIDE = 112
 BATCH = 64
 NEVER = -1.0
 
@@ -43,7 +43,7 @@ def rows(path: str) -> npt.NDArray[np.float16]:
     found = []
     with torch.inference_mode():
         for batch in frames.split(BATCH):  # of one file alone, so that equal frames give equal rows
-            x = (batch.permute(0, 3, 1, 2).float() / 255 - mean) / (std + 1e-8)
+            x = (batch.permute(0, 3, 1, 2).float() / 255 - mean) / (std + 1e-8)  # channels last
             found.append(torch.nn.functional.normalize(net(x), dim=1).half().numpy())
     return np.concatenate(found)
 
@@ -55,11 +55,11 @@ def _network():  # type: ignore[no-untyped-def]
     from twinreel.models.resnet import ResNet
 
     torch.manual_seed(0)
-    return ResNet(DEPTH).eval()
+    return ResNet(DEPTH).eval().to(memory_format=torch.channels_last)
 
 
 def _frames(path: str) -> npt.NDArray[np.uint8]:
-    """(seconds, h, w, 3) a frame a second; sides from the coded size, the short one 224."""
+    """(seconds, h, w, 3) a frame a second; sides from the coded size, the short one SIDE."""
     p = probe(Path(path))
     if p.height >= p.width:
         width, height = SIDE, int(p.height * SIDE / p.width)

@@ -110,11 +110,13 @@ def _partial(methods: Sequence[Mapping[str, Any]]) -> str:
                      part(p["unmirrored_right"])])
     if not rows:
         return ""
-    return ("## Parts of videos (`--clips`)\n\nSegments by temporal overlap (precision, recall, "
-            "F), and F with all four ends within 1 s (all partial copies; head, tail and middle "
-            "cuts alone); start error is the median in seconds, in brackets nine of ten. The "
-            "other tools tell no segments; entries there for comparison are not run with "
-            "`--clips`.\n\n"
+    files = next(m["partial"]["files"] for m in methods if "partial" in m)
+    return (f"## Parts of videos (`--clips`)\n\nOver the {files} files that parts are counted on: "
+            "originals, files with a part of one, hard negatives. Segments by temporal overlap "
+            "(precision, recall, F), and F with all four ends within 1 s (all partial copies; "
+            "head, tail and middle cuts alone); start error is the median in seconds, in brackets "
+            "nine of ten. Speed and mirror are from the run with defaults. The other tools tell "
+            "no segments; entries there for comparison are not run with `--clips`.\n\n"
             + _table(["", "recall, %", "false matches", "precision", "recall", "F", "F 1 s",
                       "F 1 s, cuts", "start error", "compilation sources",
                       "sources in the 10 min file", "speed within 2 %", "mirrored flagged",

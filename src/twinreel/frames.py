@@ -31,7 +31,7 @@ SEEK_GAIN = 12  # a seek costs about as much as decoding this many frames
 UNKNOWN_GAIN_S = 12.0  # without an index, seek only over at least this many seconds
 RAW_FPS = 25  # streams without timestamps are read at this rate unless they state one
 GRAIN_S = 1e-6  # times closer than this are one: sums of floats
-NEAR_S = 1.0  # non-reference frames are left out until so long before the moment
+NEAR_FRAMES = 4  # non-reference frames are left out until so many before the moment
 # Decoders whose non-reference frames can be left out one by one.
 DROPPABLE = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
 # Containers whose index lists the key frames; others fill theirs by guessing.
@@ -209,6 +209,7 @@ class _Reader:
         self._lead_s = 0.0  # how much earlier than the moment a seek has to aim
         self._screen: _Shown | None = None
         self._coming: _Shown | None = None  # the one after it, already decoded
+        self._near_s = NEAR_FRAMES * self._clock.frame_s
         self._dropped_s = -1.0  # time of the last picture that may have been left out
         self._skip = "NONKEY" if keys_only else "DEFAULT"
         self._context.skip_frame = self._skip
@@ -324,7 +325,7 @@ class _Reader:
 
     def _drop_until(self, packet_s: float | None) -> None:
         """Let the decoder leave out non-reference frames well before the moment looked for."""
-        skip = self._drops and packet_s is not None and packet_s < self._target - NEAR_S
+        skip = self._drops and packet_s is not None and packet_s < self._target - self._near_s
         if skip:
             self._dropped_s = max(self._dropped_s, packet_s or 0.0)
         name = "NONREF" if skip else "DEFAULT"

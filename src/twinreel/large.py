@@ -98,7 +98,7 @@ def score(
     search = ann.Search(source, index, known, tolerance, held.calibration)
     match = lambda a, b: (m := compare(a, b, held.calibration)) is not None and held.belongs(m)  # noqa: E731
     checked = ann.check(search, match=match)
-    say(f"compared through an index (faiss IVF) of {index.words}: {checked}")
+    say(f"compared through an index, {index.words}: {checked}")
     place = {key: i for i, key in enumerate(source.keys)}
     # Up to min_samples 2 only connection counts; where neighbours are counted, none is left out.
     crowd = CROWD if min_samples <= 2 else len(place) + 1

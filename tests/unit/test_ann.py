@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from twinreel import ann, compare, large
+from twinreel.ann import flat
 from twinreel.ann import index as index_module
 from twinreel.ann.index import ROW_BYTES
 from twinreel.ann.search import passing
@@ -106,11 +107,42 @@ def test_memory_of_the_index_is_bounded() -> None:
     videos = _library(100, 4)
     source = _source(videos)
     small = ann.Index.build(source, threads=1, index_bytes=len(videos) * ROW_BYTES)
-    assert small.most == 1 and small.faiss.ntotal == len(videos)
+    assert small.most == 1 and small.rows.ntotal == len(videos)
     whole = ann.Index.build(source, threads=1)
-    assert whole.faiss.ntotal == 8 * len(videos)
+    assert whole.rows.ntotal == 8 * len(videos)
     still = [replace(v, vectors=np.repeat(v.vectors[:1], 8, axis=0)) for v in videos]
-    assert ann.Index.build(_source(still), threads=1).faiss.ntotal == len(videos)
+    assert len(ann.Index.build(_source(still), threads=1).rows.rows) == len(videos)
+
+
+@pytest.mark.usefixtures("faiss")
+@pytest.mark.parametrize("block", [7, 64, 8192])
+def test_videos_of_one_row_meet_in_a_plain_product(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flat, "BLOCK", block)
+    monkeypatch.setattr(flat, "HELD", 8)
+    dice = np.random.default_rng(1)
+    rows = dice.standard_normal((250, 40))
+    rows[100:] = rows[:150] + 0.4 * dice.standard_normal((150, 40))
+    videos = [_video(f"v{n:03}", v[None], 5 + n % 7) for n, v in enumerate(rows)]
+    source = _source(videos)
+    index = ann.Index.build(source, threads=1)
+    assert isinstance(index.rows, flat.Flat) and index.words.startswith("a plain product of 250")
+    search = _search(source, index, (3.0, 0.0), known=tuple(source.keys[::2]))
+    new = list(range(1, 250, 2))
+    found = {(i, j) for i, near in ann.neighbours(search, new) for j, _ in near}
+    exact = {
+        (i, j) for i in new for j in range(250)
+        if i != j and compare.best_moments(source.get(i), source.get(j)) >= RULE.candidate
+        and abs(source.durations[i] - source.durations[j]) <= 3
+    }  # fmt: skip
+    assert found == exact and len(exact) > 50
+    # What is asked for is the most similar of all.
+    few = index.rows.search(index.rows.rows[:5], 3, -1.0, 20, 200, np.arange(250) % 3 > 0)
+    sims = index.rows.rows[:5] @ index.rows.rows.T
+    sims[:, [n for n in range(250) if n < 20 or n >= 200 or n % 3 == 0]] = -2
+    np.testing.assert_array_equal(np.sort(few[1]), np.sort(np.argsort(-sims, axis=1)[:, :3]))
+    np.testing.assert_allclose(few[0], np.take_along_axis(sims, few[1], axis=1), atol=1e-6)
 
 
 @pytest.mark.usefixtures("faiss")

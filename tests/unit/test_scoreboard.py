@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pathlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -381,6 +383,10 @@ def test_a_row_without_clips_is_in_every_table_but_that_of_parts() -> None:
     assert "partial" not in row and row["recall_whole"]["value"] == 1
 
 
+def test_parts_are_counted_on_originals_parts_and_what_is_no_part() -> None:
+    assert evaluate.for_parts(evaluate.Truth(FILES)) == ["a.mp4", "c.mp4", "d.mp4"]
+
+
 def test_one_logo_on_two_videos_is_a_hard_negative() -> None:
     logo = [_file("e.mp4", "edit", "dog", Content("dog", (0, 10), (0, 10)), edit="logo_corner"),
             _file("f.mp4", "edit", "cow", Content("cow", (0, 10), (0, 10)), edit="logo_corner"),
@@ -401,6 +407,38 @@ def test_two_runs_are_the_same_but_for_the_clock() -> None:
     assert list(same.differences(a, b)) == ["/extra: only in the second",
                                             "/methods/us/recall: 0.5, 0.6"]
     assert list(same.differences({"methods": [1]}, {"methods": []})) == ["/methods: [1], []"]
+
+
+# -- the rivals --------------------------------------------------------------------------------
+
+
+def test_a_rival_hashes_each_file_once_and_counts_what_it_cannot_read(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "set" / "test"
+    folder.mkdir(parents=True)
+    for name, content in (("a.mp4", "one"), ("b.mp4", "one"), ("c.mp4", "two"), ("d.mp4", "bad")):
+        (folder / name).write_text(content)
+    truth.save(tmp_path / "truth_test.json", FILES)
+
+    def read(path: str) -> str:
+        text = pathlib.Path(path).read_text()
+        if text == "bad":
+            raise OSError("cannot read this")
+        return text
+
+    monkeypatch.setitem(rivals.BY_NAME, "exact", replace(rivals.BY_NAME["exact"], hash=read))
+    run = ["--work", str(tmp_path), "--only", "exact", "--jobs", "2"]
+    assert rivals.main(run) == 0 and "4 of 4 files hashed" in capsys.readouterr().out
+    scores = np.load(tmp_path / "rivals/test/exact_scores.npy")
+    assert scores[0, 1] == 1 and scores[0, 2] == 0 and (scores[3] == seed.NEVER).all()
+    note = json.loads((tmp_path / "rivals/test/exact.json").read_text())
+    assert note["failed"] == [["d.mp4", "OSError: cannot read this"]]
+    # What failed is tried again, and nothing else.
+    (folder / "d.mp4").write_text("two")
+    assert rivals.main(run) == 0 and "1 of 1 files hashed" in capsys.readouterr().out
+    assert np.load(tmp_path / "rivals/test/exact_scores.npy")[2, 3] == 1
+    assert rivals.main(run) == 0 and capsys.readouterr().out == ""
 
 
 # -- the first seed's surrogate ----------------------------------------------------------------

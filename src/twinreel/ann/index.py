@@ -1,4 +1,5 @@
-"""An inverted file (faiss IVF, 8 bits a number) over the moments of a library.
+"""The moments of a library, where the nearest to others are found: an inverted file of faiss
+(IVF, 8 bits a number), or a plain product (flat.py) where videos have one or a few rows.
 
     index = Index.build(source)
     index.near(source, numbers, least, tolerance)      # for each video the nearest others
@@ -19,13 +20,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from twinreel.ann.flat import Flat
 from twinreel.ann.source import Ints, Source
 from twinreel.errors import ExtraMissing
 from twinreel.types import Floats
 
 EXACT_CELLS = 2e10  # similarities of moments up to which every pair is looked at (minutes)
 DIM = 64
-FEW, FEW_DIM = 4, 256  # fewer rows to a video stand for it alone, and are kept in finer detail
+# Fewer rows to a video stand for it alone, and are kept in finer detail.
+FEW, FEW_DIM, FLAT_DIM = 4, 256, 128
 WIDE = 192  # nearest videos whose full vectors are looked at
 HITS, FEW_HITS = 32, 96  # nearest rows that one row asks for; more where a video has few
 ALIKE = 0.95  # cosine from which a moment counts as the one before it
@@ -71,13 +74,13 @@ def _faiss() -> Any:
 
 @dataclass
 class Index:
-    """An inverted file over the moments of all videos.
+    """The moments of all videos.
 
-    starts: first row of each video, (n + 1,). axes: (d, DIM), what vectors are cut to.
-    most: rows of a video at most. probes: lists that a query looks into.
+    rows: faiss's index, or Flat. starts: first row of each video, (n + 1,). axes: (d, DIM), what
+    vectors are cut to. most: rows of a video at most. probes: lists that a query looks into.
     """
 
-    faiss: Any
+    rows: Any
     axes: Floats
     starts: Ints
     most: int
@@ -95,6 +98,16 @@ class Index:
         whole = _axes(source, drawn[:4000])
         _, counts = _reduced(source, drawn[:2000], whole[:, :DIM], most)
         mean = float(counts.mean())
+        if mean < FEW and mean * count * FLAT_DIM * 4 < index_bytes:
+            axes = np.ascontiguousarray(whole[:, :FLAT_DIM])
+            blocks = [
+                _reduced(source, range(n, min(n + BLOCK, count)), axes, most)
+                for n in range(0, count, BLOCK)
+            ]
+            flat = Flat(np.concatenate([rows for rows, _ in blocks]))
+            starts = np.append(0, np.cumsum(np.concatenate([counts for _, counts in blocks])))
+            words = f"a plain product of {len(flat.rows)} rows of {axes.shape[1]} numbers"
+            return cls(flat, axes, starts, most, 0, words)
         axes = np.ascontiguousarray(whole[:, : FEW_DIM if mean < FEW else DIM])
         lists = max(1, min(16_384, round(4 * math.sqrt(mean * count)), int(mean * count / 30)))
         # 40 rows of the sample for each list.
@@ -119,7 +132,7 @@ class Index:
             index.add(rows)
             starts[first + 1 : block.stop + 1] = starts[first] + np.cumsum(counts)
         each = "all unlike moments" if most > 32 else f"at most {most} rows a video"
-        words = f"{index.ntotal} rows ({each}), {lists} lists"
+        words = f"faiss IVF of {index.ntotal} rows ({each}), {lists} lists"
         return cls(index, axes, starts, most, PROBES[0], words)
 
     def near(
@@ -137,22 +150,13 @@ class Index:
             tolerance: of durations, as in compare.length_alike.
             without: videos (n,) that are not to be found.
         """
-        faiss = _faiss()
         asked, counts = _reduced(source, numbers, self.axes, self.most)
         shortest, longest = window(source.durations[list(numbers)], tolerance)
         lo = int(np.searchsorted(source.durations, shortest, side="left"))
         hi = int(np.searchsorted(source.durations, longest, side="right"))
-        selector: Any = None
-        if lo > 0 or hi < len(source.keys):
-            selector = faiss.IDSelectorRange(int(self.starts[lo]), int(self.starts[hi]))
-        bits = None
-        if without is not None:
-            bits = np.packbits(np.repeat(~without, np.diff(self.starts)), bitorder="little")
-            inside = faiss.IDSelectorBitmap(bits)
-            selector = inside if selector is None else faiss.IDSelectorAnd(selector, inside)
-        given = faiss.SearchParametersIVF(nprobe=self.probes, sel=selector)
-        hits = FEW_HITS if self.axes.shape[1] > DIM else HITS
-        found, at = self.faiss.search(asked, hits, params=given)
+        allowed = None if without is None else np.repeat(~without, np.diff(self.starts))
+        first, stop = int(self.starts[lo]), int(self.starts[hi])
+        found, at = self._nearest(asked, least, first, stop, allowed)
         owners = np.searchsorted(self.starts, at, side="right") - 1
         out = []
         first = 0
@@ -169,6 +173,30 @@ class Index:
             _, places = np.unique(who[order], return_index=True)
             out.append(who[order][np.sort(places)][:WIDE])
         return out
+
+    def _nearest(
+        self,
+        asked: Floats,
+        least: float,
+        first: int,
+        stop: int,
+        allowed: npt.NDArray[np.bool_] | None,
+    ) -> tuple[Floats, Ints]:
+        """Similarities and rows of [first, stop) for each asked one; see Flat.search."""
+        hits = HITS if self.axes.shape[1] == DIM else FEW_HITS
+        if isinstance(self.rows, Flat):
+            return self.rows.search(asked, hits, least, first, stop, allowed)
+        faiss = _faiss()
+        selector: Any = None
+        if first > 0 or stop < self.starts[-1]:
+            selector = faiss.IDSelectorRange(first, stop)
+        if allowed is not None:
+            bits = np.packbits(allowed, bitorder="little")
+            inside = faiss.IDSelectorBitmap(bits)
+            selector = inside if selector is None else faiss.IDSelectorAnd(selector, inside)
+        given = faiss.SearchParametersIVF(nprobe=self.probes, sel=selector)
+        found, at = self.rows.search(asked, hits, params=given)
+        return found, at
 
 
 def window(

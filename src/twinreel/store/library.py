@@ -29,6 +29,7 @@ from twinreel.store.schema import explained, migrate
 from twinreel.types import Features, Floats, Match, VideoFile
 from twinreel.vectors import Shards, wide
 
+FEW_KEYS = 100  # are asked for one by one, more by reading all
 WAIT_S = 30.0  # for another process to finish writing
 
 
@@ -304,9 +305,10 @@ class Library:
         """key -> Facts, of all contents or of the given ones."""
         wanted = None if keys is None else set(keys)
         out = {}
-        rows = self._db.execute(
-            "SELECT key, info, step_s, planned, got, damage, detail, picture, noise FROM videos"
-        )
+        sql = "SELECT key, info, step_s, planned, got, damage, detail, picture, noise FROM videos"
+        if wanted is not None and len(wanted) <= FEW_KEYS:
+            sql += f" WHERE key IN ({','.join('?' * len(wanted))})"
+        rows = self._db.execute(sql, tuple(wanted or ()) if "?" in sql else ())
         for key, info, step, planned, got, damage, detail, picture, noise in rows:
             if wanted is None or key in wanted:
                 out[key] = Facts(

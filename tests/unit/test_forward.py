@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +16,7 @@ import torch
 from tests import videos
 from twinreel import models
 from twinreel.errors import DeviceUnavailable
-from twinreel.extract import devices
+from twinreel.extract import devices, forward
 from twinreel.extract.forward import Runner
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.plan import plan
@@ -76,6 +79,32 @@ def test_pieces_on_several_cores_give_the_same_rows(count: int) -> None:
     torch.set_num_threads(1)
     assert rows[1].shape == (count, 512)
     np.testing.assert_allclose(rows[1], rows[3], rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_that_is_stopped_does_not_compute_what_it_had_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go = [], threading.Event()
+
+    def slow(network: object, pixels: np.ndarray) -> tuple[np.ndarray, float]:
+        begun.append(len(pixels))
+        go.wait(10)
+        return np.zeros((len(pixels), 512), np.float32), 0.0
+
+    monkeypatch.setattr(forward, "_compute", slow)
+    options = ExtractOptions(model=("resnet18",), weights=("random:0",), device="cpu", threads=2)
+    runner = Runner(plan(options), options, lambda words: None)
+    batch = runner.begin(0)(np.zeros((20, 40, 48, 3), np.uint8))
+    until = time.monotonic() + 10
+    while len(begun) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not batch.ready()
+    runner.close()
+    go.set()
+    with pytest.raises(CancelledError):
+        batch.vectors()
+    assert len(begun) == 2  # one on each core; the rest was given up
+    torch.set_num_threads(1)
 
 
 def test_networks_that_may_remember_run_one_piece_at_a_time() -> None:

@@ -83,6 +83,12 @@ class Runner:
         for i in range(len(self.entries)):
             self.network(i)
 
+    def close(self) -> None:
+        """Give up what was begun and nobody waits for: a run that is stopped ends soon."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._pools.clear()
+
     def identity(self, i: int) -> str:
         """'name@hash' of entry i."""
         from twinreel.models.identity import identity

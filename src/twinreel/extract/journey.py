@@ -274,6 +274,7 @@ class _Run:
             self._summary.stopped = "stopped by the user; the same command goes on from here"
         finally:
             feed.close()
+            self._runner.close()
             if not self._stands:
                 self._claims.close()
         known = self._summary.records

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from twinreel.batches import at_once
 from twinreel.extract import journey
 from twinreel.extract.forward import Runner
 from twinreel.extract.manifest import from_files
@@ -38,9 +39,9 @@ def main() -> None:
             time.sleep(given.slow)
             return pixels.reshape(len(pixels), -1)[:, : 3 * 100 : 3].astype(np.float32)
 
-        return run
+        return at_once(run)
 
-    Runner.run = stand_in  # type: ignore[method-assign]
+    Runner.begin = stand_in  # type: ignore[method-assign]
     Runner.load = lambda self: None  # type: ignore[method-assign]
     files = sorted(str(p) for p in given.folder.rglob("*.mp4"))
     jobs = from_files(files, [str(given.folder)], given.out)

@@ -17,6 +17,7 @@ mapped files.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import resource
@@ -42,6 +43,7 @@ from twinreel.pipeline import Run
 from twinreel.progress import Progress
 from twinreel.store import Facts, Library
 from twinreel.types import Features, Match, VideoFile, VideoInfo
+from twinreel.vectors import wide
 
 # Mean similarity of aligned moments of 190 true pairs of the scoreboard's train split, by
 # percentile (twin.v1, 2026-11-22), and how like a moment is to the next (median).
@@ -49,6 +51,7 @@ SIMILARITY = ((0, 0.608), (5, 0.669), (10, 0.713), (25, 0.791), (50, 0.9), (75, 
 NEXT = 0.91
 COPIES = 0.1
 BLOCK = 2048  # videos made at a time
+PIECE = 25_000  # videos asked for between two notes of what is done
 ALIKE = 0.6  # edges of the clustering step: best moments this similar
 
 
@@ -119,7 +122,7 @@ class Synthetic:
         os.replace(path.with_suffix(".part"), path)
 
     def get(self, number: int) -> Features:
-        vectors = self._map[number * self.rows : (number + 1) * self.rows].astype(np.float32)
+        vectors = wide(self._map[number * self.rows : (number + 1) * self.rows])
         length = float(self.durations[number])
         edges = np.linspace(0, length, self.rows + 1)
         return Features(
@@ -130,7 +133,7 @@ class Synthetic:
     def laid(self, numbers: Sequence[int]) -> tuple[Any, Any]:
         at = np.asarray(numbers)[:, None] * self.rows + np.arange(self.rows)
         starts = np.arange(len(numbers)) * self.rows
-        return self._map[at.ravel()].astype(np.float32), starts
+        return wide(self._map[at.ravel()]), starts
 
     def planted(self) -> list[tuple[int, int]]:
         """(original, copy) of every planted copy, as numbers."""
@@ -143,15 +146,18 @@ def _unit(v: Any) -> Any:
 
 
 class Watch:
-    """Time and peak memory of a part of the run.
+    """Time and peak memory of a part of the run; `so_far` adds parts of an earlier process to it.
 
     with Watch("build") as watch: ...
     """
 
     lines: list[str] = []
 
-    def __init__(self, name: str) -> None:
-        self.name, self.peak, self.mapped = name, 0, 0
+    def __init__(self, name: str, so_far: dict[str, float] | None = None) -> None:
+        self.name = name
+        self.cost = (
+            {**so_far} if so_far else {"clock": 0.0, "processor": 0.0, "memory": 0.0, "mapped": 0.0}
+        )
         self._over = threading.Event()
 
     def _look(self) -> None:
@@ -161,9 +167,12 @@ class Watch:
     def _read(self) -> None:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("RssAnon:"):
-                self.peak = max(self.peak, int(line.split()[1]) * 1024)
+                self._up("memory", int(line.split()[1]) * 1024)
             elif line.startswith("VmRSS:"):
-                self.mapped = max(self.mapped, int(line.split()[1]) * 1024)
+                self._up("mapped", int(line.split()[1]) * 1024)
+
+    def _up(self, name: str, value: float) -> None:
+        self.cost[name] = max(self.cost[name], value)
 
     def __enter__(self) -> Watch:
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -172,14 +181,15 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wall = time.perf_counter() - self._since
-        self.cpu = time.process_time() - self._cpu
+        self.cost["clock"] += time.perf_counter() - self._since
+        self.cost["processor"] += time.process_time() - self._cpu
         self._over.set()
         self._thread.join()
         self._read()
+        c = self.cost
         say(
-            f"{self.name}: {self.wall:.1f} s by the clock, {self.cpu:.1f} s of processor, "
-            f"{self.peak / 1e9:.2f} GB ({self.mapped / 1e9:.2f} GB with mapped files)"
+            f"{self.name}: {c['clock']:.1f} s by the clock, {c['processor']:.1f} s of processor, "
+            f"{c['memory'] / 1e9:.2f} GB ({c['mapped'] / 1e9:.2f} GB with mapped files)"
         )
 
 
@@ -197,50 +207,104 @@ def calibration() -> Calibration:
 TOLERANCE = (0.0, 0.55)
 
 
+class Pieces:
+    """What a long search has done so far, so that one that was ended goes on: `folder` keeps it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._costs = folder / "costs.json"
+        self.costs = json.loads(self._costs.read_text()) if self._costs.exists() else {}
+
+    def index(self, source: Synthetic, threads: int) -> ann.Index:
+        """The index; every process builds its own, the first one's cost counts."""
+        with Watch("index") as watch:
+            index = ann.Index.build(source, threads)
+        if "index" not in self.costs:
+            self.done("index", watch, index.words)
+        index.probes = self.costs.get("self-check", {}).get("probes", index.probes)
+        say(f"  {index.words}")
+        return index
+
+    def done(self, name: str, watch: Watch, words: str = "", **more: Any) -> None:
+        """Keep what a part cost."""
+        self.costs[name] = {**watch.cost, "words": words, **more}
+        self._costs.write_text(json.dumps(self.costs))
+
+
 def search(args: argparse.Namespace) -> None:
-    """Build, check, ask for every video's neighbours, cluster."""
+    """Build, check, ask for every video's neighbours, cluster; goes on where --work has a part."""
     rule = calibration()
     with Watch(f"make {args.videos} videos of {args.rows} moments"):
         source = Synthetic(args.base, args.videos, args.rows, args.work)
-    with Watch("index"):
-        index = ann.Index.build(source, args.threads)
-    say(f"  {index.words}")
-    with Watch("self-check"):
-        said = index.check(source, rule, TOLERANCE, args.check)
-    say(f"  {said}")
-    found: list[tuple[int, int, float]] = []
-    known = np.ones(args.videos, bool)
-    asked = 0
-    with Watch("search"):
-        for i, near in ann.neighbours(source, index, range(args.videos), known, TOLERANCE, rule):
-            asked += len(near)
-            found += [
-                (i, j, s) for j, s in near if s >= ALIKE or source.content[i] == source.content[j]
-            ]
-    say(f"  {asked / args.videos:.1f} candidates a video, of at most {ann.NEAR}")
-    pairs = {(min(i, j), max(i, j)): s for i, j, s in found}
-    planted = [(min(p), max(p)) for p in source.planted()]
-    passing = [
-        p for p in planted if best_moments(source.get(p[0]), source.get(p[1])) >= rule.candidate
-    ]
-    hits = sum(p in pairs for p in planted)
-    say(
-        f"  planted copies: {hits} of {len(planted)} found ({hits / len(planted):.2%}); "
-        f"{len(passing)} of them pass the exact rule, {hits / max(1, len(passing)):.2%} of those"
-    )
+    pieces = Pieces(args.work / f"search-{args.videos}-{args.rows}")
+    index = pieces.index(source, args.threads)
+    known = np.zeros(args.videos, bool)  # as in a first run: each meets those before it
+    asker = ann.Search(source, index, known, TOLERANCE, rule)
+    if "self-check" not in pieces.costs:
+        with Watch("self-check") as watch:
+            said = ann.check(asker, args.check)
+        pieces.done("self-check", watch, said, probes=index.probes)
+    say(f"  {pieces.costs['self-check']['words']}")
+    last = time.monotonic() + 60 * args.minutes
+    for first in range(0, args.videos, PIECE):
+        block = range(first, min(first + PIECE, args.videos))
+        path = pieces.folder / f"found-{first:08}.npz"
+        if path.exists():
+            known[block] = True
+            continue
+        if time.monotonic() > last:
+            say(f"ended after {args.minutes} minutes with {first} videos asked; start it again")
+            return
+        before = pieces.costs.get("search", {})
+        so_far = (
+            {k: before[k] for k in ("clock", "processor", "memory", "mapped")} if before else {}
+        )
+        with Watch("search", so_far) as watch:
+            found: list[tuple[int, int, float]] = []
+            asked = 0
+            for i, near in ann.neighbours(asker, block):
+                asked += len(near)
+                found += [(i, j, s) for j, s in near
+                          if s >= ALIKE or source.content[i] == source.content[j]]  # fmt: skip
+        np.savez(path.with_suffix(".part.npz"), pairs=np.array(found, np.float64).reshape(-1, 3))
+        pieces.done("search", watch, asked=asked + before.get("asked", 0))
+        os.replace(path.with_suffix(".part.npz"), path)
+    each = pieces.costs["search"]["asked"] / args.videos
+    say(f"  {each:.1f} candidates a video, at most {ann.NEAR}")
+    every = np.concatenate([np.load(p)["pairs"] for p in sorted(pieces.folder.glob("found-*.npz"))])
+    ends = np.sort(every[:, :2].astype(np.int64), axis=1)
+    names, first_of = np.unique(ends[:, 0] * args.videos + ends[:, 1], return_index=True)
+    pairs, scores = ends[first_of], every[first_of, 2]
+    del every, ends
+    planted = np.sort(np.array(source.planted()), axis=1)
+    got = np.isin(planted[:, 0] * args.videos + planted[:, 1], names)
+    like = source.similarity[planted].min(axis=1)
+    say(f"  planted copies: {got.sum()} of {len(planted)} found ({got.mean():.2%})")
     for low, high in ((0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01)):
-        band = [p for p in planted if low <= min(source.similarity[list(p)]) < high]
-        got = sum(p in pairs for p in band)
-        share = got / max(1, len(band))
-        say(f"    of similarity {low} to {min(high, 1.0)}: {got} of {len(band)} ({share:.2%})")
-    with Watch("cluster"):
+        band = got[(low <= like) & (like < high)]
+        if len(band):
+            say(
+                f"    of similarity {low} to {min(high, 1.0)}: "
+                f"{band.sum()} of {len(band)} ({band.mean():.2%})"
+            )
+    with Watch("cluster") as watch:
+        sure = scores >= ALIKE
         edges = (
             Match(source.keys[a], source.keys[b], min(1.0, s), "copy")
-            for (a, b), s in pairs.items()
-            if s >= ALIKE
+            for (a, b), s in zip(pairs[sure].tolist(), scores[sure].tolist(), strict=True)
         )
         groups = clusters(source.keys, edges, 1 - ALIKE, 2)
-    say(f"  {len(groups)} clusters at {ALIKE} of best moments")
+    pieces.done("cluster", watch)
+    say(f"  {len(groups)} clusters of {sure.sum()} pairs at {ALIKE} of best moments")
+    parts = [pieces.costs[n] for n in ("index", "self-check", "search", "cluster")]
+    clock, processor = (sum(p[n] for p in parts) for n in ("clock", "processor"))
+    memory, mapped = (max(p[n] for p in parts) / 1e9 for n in ("memory", "mapped"))
+    say(
+        f"index, self-check, search and cluster together: {clock:.0f} s by the clock, "
+        f"{processor:.0f} s of processor, at most {memory:.2f} GB "
+        f"({mapped:.2f} GB with mapped files)"
+    )
     if args.exact:
         shelf = Shelf([source.get(i) for i in range(args.videos)])
         with Watch("exact search of every pair"):
@@ -249,18 +313,17 @@ def search(args: argparse.Namespace) -> None:
             }
         place = {k: i for i, k in enumerate(source.keys)}
         both = {tuple(sorted((place[a], place[b]))) for a, b in every}
-        got = {p for p in both if p in pairs}
         alike = [p for p in both if best_moments(source.get(p[0]), source.get(p[1])) >= ALIKE]
-        held = sum(p in pairs for p in alike)
+        held = len(set(alike) & set(map(tuple, pairs.tolist())))
         say(
             f"  {len(both)} pairs pass its rule; of the {len(alike)} at {ALIKE} or more the index "
             f"found {held} ({held / max(1, len(alike)):.2%})"
         )
-    sample = random.Random(0).sample(sorted(pairs), min(200, len(pairs)))
-    begun = time.perf_counter()
+    sample = random.Random(0).sample(pairs.tolist(), min(200, len(pairs)))
+    begun = time.process_time()
     for a, b in sample:
         compare(source.get(a), source.get(b), rule)
-    each = (time.perf_counter() - begun) / max(1, len(sample))
+    each = (time.process_time() - begun) / max(1, len(sample))
     say(f"  aligning a pair takes {each * 1e3:.2f} ms")
 
 
@@ -272,12 +335,10 @@ def new(args: argparse.Namespace) -> None:
     known = np.ones(args.videos, bool)
     with Watch(f"index of {args.videos}"):
         index = ann.Index.build(source, args.threads)
+    asker = ann.Search(source, index, known, TOLERANCE, rule)
+    say(f"  {ann.check(asker, args.check)}")
     with Watch(f"{args.new} new by the index"):
-        got = {
-            tuple(sorted((i, j)))
-            for i, near in ann.neighbours(source, index, drawn, known, TOLERANCE, rule)
-            for j, _ in near
-        }
+        got = {tuple(sorted((i, j))) for i, near in ann.neighbours(asker, drawn) for j, _ in near}
     if args.exact:
         shelf = Shelf([source.get(i) for i in range(args.videos)])
         for count in (args.new // 4, args.new):
@@ -405,10 +466,11 @@ def describe(args: argparse.Namespace) -> None:
 
     spec = models.get(models.default())
     network = models.load(spec, "", "cpu", "fp32", 0)
-    paths = [p for p in args.photos.rglob("*") if p.suffix.lower() in (".webp", ".jpg", ".png")]
-    random.Random(0).shuffle(paths)
+    names = (".webp", ".jpg", ".png")
+    paths = sorted(p for p in args.photos.rglob("*") if p.suffix.lower() in names)
+    random.Random(0).shuffle(paths)  # folders hold scenes that look alike
     rows, some = [], []
-    for path in sorted(paths)[: args.videos]:
+    for path in paths[: args.videos]:
         with Image.open(path) as image:
             some.append(np.asarray(image.convert("RGB").resize(spec.size[::-1])))
         if len(some) == 64:
@@ -429,6 +491,7 @@ def main() -> None:
     parser.add_argument("--crowd", type=int, default=46_000)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e6, help="search: end after so many")
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--check", type=float, default=4e12)
     parser.add_argument("--work", type=Path)

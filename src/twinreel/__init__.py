@@ -31,7 +31,7 @@ _PUBLIC = {
     "find_duplicates": "pipeline",
     "load_model": "models:load",
     "plan": "actions",
-    "search": "pipeline",
+    "search": "query",
     "undo": "actions",
     "video_info": "probe:probe",
     "write_page": "review.page",
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from twinreel.errors import TwinreelError as TwinreelError
     from twinreel.models import load as load_model  # noqa: F401 (another name)
     from twinreel.pipeline import find_duplicates as find_duplicates
-    from twinreel.pipeline import search as search
     from twinreel.probe import probe as video_info  # noqa: F401
+    from twinreel.query import search as search
     from twinreel.report import Report as Report
     from twinreel.review.page import write_page as write_page
     from twinreel.types import Failure as Failure

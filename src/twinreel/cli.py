@@ -218,7 +218,7 @@ def search(video: str, library: str, limit: int, model: str, as_json: bool) -> N
     """The videos of the library that share most with VIDEO, best first, with the times."""
     import dataclasses
 
-    from twinreel.pipeline import search as find
+    from twinreel.query import search as find
     from twinreel.report import printable
 
     matches = find(video, library, limit, model=model)

@@ -35,7 +35,7 @@ def check_command(paths: tuple[str, ...], **flags: Any) -> None:
 
     Exit code 1 when something is broken.
     """
-    from twinreel.pipeline import check
+    from twinreel.check import check
     from twinreel.progress import Progress
     from twinreel.report import human_bytes, printable
 

@@ -25,8 +25,8 @@ from twinreel.errors import CannotRead, NothingFound, VideoError
 from twinreel.extract.claims import Claim, Claims
 from twinreel.extract.whole import write_whole
 from twinreel.inventory import quick
+from twinreel.looking import Looking
 from twinreel.options import DupsOptions, fingerprint
-from twinreel.pipeline import Run
 from twinreel.progress import Progress
 from twinreel.store import Library, Remembered, now
 from twinreel.types import Failure, VideoFile
@@ -99,7 +99,7 @@ class _Part:
             tempfile.TemporaryDirectory(prefix="twinreel-") as folder,
             Library.open(Path(folder) / "none.db") as library,
         ):
-            run = Run(library, self.options, self.found, self.progress, spec=self.spec)
+            run = Looking(library, self.options, self.found, self.progress, spec=self.spec)
             run.name_model()
             self.mark = fingerprint(run.model, run.sampling)
 
@@ -153,7 +153,7 @@ class _Part:
                 except CannotRead as error:
                     self.done.failures.append(_failure(error))
             with Library.open(local) as library:
-                run = Run(library, self.options, self.found, self.progress, spec=self.spec)
+                run = Looking(library, self.options, self.found, self.progress, spec=self.spec)
                 run.files = files
                 run.look()
                 looked = library.known(run.model, run.sampling) | set(library.failures())

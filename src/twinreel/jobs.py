@@ -25,7 +25,7 @@ from twinreel.picture import from_jpeg, is_blank
 from twinreel.progress import Progress
 from twinreel.store import Facts, Library
 from twinreel.types import Features, FrameBatch, VideoFile
-from twinreel.workers import WorkerPool, yield_cores
+from twinreel.workers import Idle, WorkerPool, yield_cores
 
 Thumbs = tuple[tuple[float, bytes], ...]
 Result = tuple[Facts, Features, Thumbs]
@@ -41,6 +41,9 @@ class Wanted(Protocol):
     notes: list[str]
     model: str
     sampling: str
+
+    @property
+    def idle(self) -> Idle | None: ...
 
 
 class Changed(VideoError):
@@ -60,11 +63,8 @@ def look_all(
     call, as `lazy` makes it.
     """
     facts = run.library.facts({f.key or "" for f in files})
-    pictured = run.library.pictured(run.sampling)
-    # Every moment of this sampling is there as a picture of the network's size.
-    kept = [f for f in files if f.key in facts and pictured.get(f.key) == facts[f.key].got > 0]
-    embedded = {f.key for f in kept}
-    rest = _by_turns([f for f in files if f.key not in embedded])
+    kept, rest = pictured(files, facts, run)
+    rest = _by_turns(rest)
     # The total a video may take grows with its length; unknown lengths get what size suggests.
     limit = {f.path: 600 + f.size / 200_000 for f in rest}
     decode = run.options.decode
@@ -73,6 +73,7 @@ def look_all(
         min(job_count(decode.jobs, rest), max(1, len(rest))),
         stall_s=decode.stall,
         total_s=lambda task: limit[task.path],
+        idle=run.idle,
     )
     with pool, run.progress.stage("look", len(files)) as tick:
         if rest:
@@ -130,6 +131,16 @@ def look_all(
         for item in batcher.flush():
             tick()
             yield _result(item, run)
+
+
+def pictured(
+    files: list[VideoFile], facts: dict[str, Facts], run: Wanted
+) -> tuple[list[VideoFile], list[VideoFile]]:
+    """Files of which every moment of this sampling is kept as a small picture, and the others."""
+    held = run.library.pictured(run.sampling)
+    kept = [f for f in files if f.key in facts and held.get(f.key) == facts[f.key].got > 0]
+    keys = {f.key for f in kept}
+    return kept, [f for f in files if f.key not in keys]
 
 
 def lazy(run: Wanted) -> Forward:

@@ -16,8 +16,9 @@ import numpy as np
 from twinreel import ann
 from twinreel.compare import Calibration, best_moments, compare
 from twinreel.store import Library
-from twinreel.types import Features, Match
+from twinreel.types import Features, Floats, Match
 
+CROWD = 256  # members of a family from which on it is a crowd
 CHUNK = 2048  # new videos between two commits
 FAMILY = frozenset({"exact", "copy"})
 
@@ -45,6 +46,34 @@ class Held:
         return m.score >= self.min_score and m.relation in FAMILY
 
 
+class Beside(ann.Kept):
+    """The videos of a library whose vectors stand in shards, read many videos at a time."""
+
+    def __init__(self, held: Held, wanted: set[str]) -> None:
+        found = held.library.packed(held.model, held.sampling)
+        packed = {p.key: p for p in found if p.key in wanted}
+        super().__init__({key: p.duration_s for key, p in packed.items()}, held.read)
+        self._library = held.library
+        self._packed = [packed[key] for key in self.keys]
+
+    def laid(self, numbers: Sequence[int]) -> tuple[Floats, ann.Ints]:
+        """Rows of several videos end to end, and where each begins."""
+        videos = [self._packed[i] for i in numbers]
+        rows = [
+            np.arange(p.place, p.place + p.rows) if p.shown is None else p.place + p.shown
+            for p in videos
+        ]
+        counts = np.array([len(r) for r in rows])
+        found = self._library.vectors_at(np.concatenate(rows), videos[0].dim)
+        if counts.all():
+            return found, np.cumsum(counts) - counts
+        # A video that shows nothing has one row of zeros.
+        filled = np.maximum(counts, 1)
+        out = np.zeros((int(filled.sum()), videos[0].dim), np.float32)
+        out[np.repeat(counts > 0, filled)] = found
+        return out, np.cumsum(filled) - filled
+
+
 def score(
     held: Held,
     keys: Iterable[str],
@@ -63,29 +92,25 @@ def score(
     """
     library = held.library
     library.pack(held.model, held.sampling)
-    wanted = set(keys)
-    lengths = library.lengths(held.model, held.sampling)
-    source = ann.Kept({k: v for k, v in lengths.items() if k in wanted}, held.read)
+    source = Beside(held, set(keys))
     index = ann.Index.build(source, jobs)
+    known = np.array([key not in new for key in source.keys])
+    search = ann.Search(source, index, known, tolerance, held.calibration)
     match = lambda a, b: (m := compare(a, b, held.calibration)) is not None and held.belongs(m)  # noqa: E731
-    checked = index.check(source, held.calibration, tolerance, match=match)
-    say(f"compared through an index (faiss IVF) of {index.words}: {checked}")
+    checked = ann.check(search, match=match)
+    say(f"compared through an index, {index.words}: {checked}")
     place = {key: i for i, key in enumerate(source.keys)}
     # Up to min_samples 2 only connection counts; where neighbours are counted, none is left out.
-    crowd = ann.CROWD if min_samples <= 2 else len(place) + 1
+    crowd = CROWD if min_samples <= 2 else len(place) + 1
     families = ann.Families(len(place), crowd)
     for m in library.pairs(held.context, held.min_score):
         if m.a in place and m.b in place and held.belongs(m):
             families.join(place[m.a], place[m.b])
-    known = np.array([key not in new for key in source.keys])
     todo = iter([i for i, key in enumerate(source.keys) if key in new])
     pool = ann.workers(jobs)
     try:
         while chunk := list(islice(todo, CHUNK)):
-            found = ann.scored(
-                source, index, chunk, known, tolerance, held.calibration, families,
-                held.belongs, pool,
-            )  # fmt: skip
+            found = ann.scored(search, chunk, families, held.belongs, pool)
             told = (m if m.a <= m.b else m.swapped() for m in map(finish, found))
             library.put_pairs(held.context, [source.keys[i] for i in chunk], told)
             crowds = [[source.keys[i] for i in members] for members in families.crowds()]

@@ -13,7 +13,7 @@ from typing import Any
 
 from twinreel import models
 from twinreel.errors import VideoError, WorkerDied
-from twinreel.jobs import Result, Wanted, lazy, look_all
+from twinreel.jobs import Result, Wanted, lazy, look_all, pictured
 from twinreel.options import DupsOptions
 from twinreel.progress import Progress
 from twinreel.rays import connected, spread
@@ -22,13 +22,9 @@ from twinreel.types import VideoFile
 
 def look_there(files: list[VideoFile], run: Wanted) -> Iterator[Result | VideoError]:
     """As jobs.look_all; contents whose small pictures are kept are embedded here."""
-    facts = run.library.facts({f.key or "" for f in files})
-    pictured = run.library.pictured(run.sampling)
-    here = [f for f in files if f.key in facts and pictured.get(f.key) == facts[f.key].got > 0]
+    here, there = pictured(files, run.library.facts({f.key or "" for f in files}), run)
     if here:
         yield from look_all(here, run)
-    kept = {f.key for f in here}
-    there = [f for f in files if f.key not in kept]
     if not there:
         return
     decode = run.options.decode
@@ -79,6 +75,7 @@ class _There:
     library: Any = field(default_factory=_Nothing)
     progress: Progress = field(default_factory=lambda: Progress(show=False))
     notes: list[str] = field(default_factory=list)
+    idle: None = None
 
 
 class Looker:

@@ -26,6 +26,20 @@ OPEN_SHARDS = 512  # maps kept open; a map costs address space, not memory
 Halves = npt.NDArray[np.float16]
 
 
+def wide(halves: Halves) -> Floats:
+    """Finite float16 numbers as float32, the same numbers; numpy's own way takes six times as long.
+
+    A half's exponent and fraction stand 13 bits lower than a float's, and its exponent counts from
+    15 instead of 127: shifted up, sign in its place, it is the number times 2 ** -112.
+    """
+    bits = halves.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= np.int32(~0x70001FFF)  # the copies of the sign between, and what came in below
+    out: Floats = bits.view(np.float32)
+    out *= np.float32(2.0**112)
+    return out
+
+
 class Shards:
     """The shards of one library. Rows of unlike width stand in shards of their own."""
 
@@ -70,7 +84,7 @@ class Shards:
     def _map(self, number: int, dim: int) -> Any:
         path = self._path(number, dim)
         if path not in self._open:
-            self._open[path] = np.load(path, mmap_mode="r")
+            self._open[path] = np.asarray(np.load(path, mmap_mode="r"))
             if len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)
         self._open.move_to_end(path)
@@ -87,8 +101,21 @@ class Shards:
         while done < count:
             number, first = divmod(place + done, SHARD_ROWS)
             take = min(count - done, SHARD_ROWS - first)
-            out[done : done + take] = self._map(number, dim)[first : first + take]
+            out[done : done + take] = wide(self._map(number, dim)[first : first + take])
             done += take
+        return out
+
+    def take(self, rows: npt.NDArray[np.int64], dim: int) -> Floats:
+        """float32 (n, dim): the rows at these places, in any order.
+
+        Raises:
+            OSError, ValueError: a shard is gone or is not whole.
+        """
+        out = np.empty((len(rows), dim), np.float32)
+        numbers, within = np.divmod(rows, SHARD_ROWS)
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            out[here] = wide(self._map(number, dim)[within[here]])
         return out
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from twinreel.extract import journey
 from twinreel.extract.forward import Runner
 from twinreel.extract.manifest import from_files
 from twinreel.extract.options import ExtractOptions
+from twinreel.extract.status import Listener
 
 
 def main() -> None:
@@ -47,9 +48,7 @@ def main() -> None:
         format=given.format, meta=given.meta,
     )  # fmt: skip
     owners: list[str] = []
-    journey.extract(
-        jobs, options, given.out, on_record=lambda r, s: owners.append(r["by"])
-    )
+    journey.extract(jobs, options, given.out, Listener(lambda r, s: owners.append(r["by"])))
     for owner in set(owners):
         (given.out / f"ended-{owner}").touch()
     assert "torch" not in sys.modules, "the stand-in should not need torch"

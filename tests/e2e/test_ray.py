@@ -20,7 +20,7 @@ from tests import videos
 from twinreel.extract.cli import extract_command
 from twinreel.extract.manifest import from_files
 from twinreel.extract.options import ExtractOptions
-from twinreel.extract.status import Summary, read_status
+from twinreel.extract.status import Listener, Summary, read_status
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'twinreel[ray]'")
 pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install 'twinreel[ray]'")
@@ -83,7 +83,7 @@ def _run(folder: Path, out: Path, on_record: Any = lambda r, s: None, **options:
     files = sorted(str(p) for p in folder.glob("*.mp4"))
     given = {"model": (GRID,), "jobs": 1, "threads": 1, "runner": "ray", **options}
     jobs = from_files(files, [str(folder)], out)
-    return spread_ray(jobs, ExtractOptions(**given), out, on_record)
+    return spread_ray(jobs, ExtractOptions(**given), out, Listener(on_record))
 
 
 def _local(folder: Path, out: Path) -> Summary:

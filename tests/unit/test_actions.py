@@ -98,6 +98,11 @@ def test_prefer_decides_again_in_its_order() -> None:
     assert {s.keep for s in plan(report(ABC), "trash", prefer=("/none",)).steps} == {"/v/a.mp4"}
 
 
+def test_an_unknown_action_is_said() -> None:
+    with pytest.raises(ValueError, match=r"action is one of .*trash.*, got 'unknown'"):
+        plan(report(ABC), "unknown")
+
+
 def test_another_kept_file_has_its_own_losses() -> None:
     videos = [
         video("/v/a", size=1, audio=(Track("aac", "deu"), Track("aac", "eng")), hdr="pq",

@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 
 from twinreel import ann, compare, large
+from twinreel.ann import flat
+from twinreel.ann import index as index_module
+from twinreel.ann.index import ROW_BYTES
+from twinreel.ann.search import passing
 from twinreel.cluster import clusters
 from twinreel.compare import Calibration, Shelf
 from twinreel.errors import ExtraMissing
@@ -46,6 +50,17 @@ def _source(videos: list[Features]) -> ann.Kept:
     return ann.Kept({v.key: v.duration_s for v in videos}, by_key.__getitem__)
 
 
+def _search(
+    source: ann.Kept,
+    index: ann.Index,
+    tolerance: tuple[float, float] = ANY,
+    known: tuple[str, ...] = (),
+) -> ann.Search:
+    """A search among all videos, of which those named are known."""
+    there = np.array([key in known for key in source.keys])
+    return ann.Search(source, index, there, tolerance, RULE)
+
+
 def _belongs(m: Match) -> bool:
     return m.score >= 0.9 and m.relation == "copy"
 
@@ -63,13 +78,16 @@ def test_the_pairs_are_those_of_the_exact_search(tolerance: tuple[float, float])
     wanted = {frozenset((a.key, b.key)) for a, b in exact}
     source = _source(videos)
     index = ann.Index.build(source, threads=1)
-    known = np.zeros(len(videos), bool)
-    pairs = ann.candidates(source, index, range(len(videos)), known, tolerance, RULE)
-    found = [frozenset((a.key, b.key)) for a, b in pairs]
-    assert len(found) == len(set(found)) and set(found) <= wanted
+    search = _search(source, index, tolerance)
+    found = {
+        frozenset((source.keys[i], source.keys[j]))
+        for i, near in ann.neighbours(search, range(len(videos)))
+        for j, _ in near
+    }
+    assert found <= wanted
     copies = {p for p in wanted if len({k[:2] for k in p} | {"w" + min(p)[-1]}) < 4}
-    assert len(set(found) & copies) >= 0.99 * len(copies) > 40
-    words = index.check(source, RULE, tolerance)
+    assert len(found & copies) >= 0.99 * len(copies) > 40
+    words = ann.check(search)
     assert "on 200 videos" in words or f"on {len(videos)} videos" in words
 
 
@@ -79,9 +97,8 @@ def test_only_known_and_new_videos_meet() -> None:
     source = _source(videos)
     index = ann.Index.build(source, threads=1)
     place = {key: i for i, key in enumerate(source.keys)}
-    known = np.zeros(len(videos), bool)
-    known[place["w0-0001"]] = True
-    near = dict(ann.neighbours(source, index, [place["w0-0000"]], known, ANY, RULE))
+    search = _search(source, index, known=("w0-0001",))
+    near = dict(ann.neighbours(search, [place["w0-0000"]]))
     assert [source.keys[j] for j, _ in near[place["w0-0000"]]] == ["w0-0001"]
 
 
@@ -89,12 +106,43 @@ def test_only_known_and_new_videos_meet() -> None:
 def test_memory_of_the_index_is_bounded() -> None:
     videos = _library(100, 4)
     source = _source(videos)
-    small = ann.Index.build(source, threads=1, index_bytes=len(videos) * ann.ROW_BYTES)
-    assert small.most == 1 and small.faiss.ntotal == len(videos)
+    small = ann.Index.build(source, threads=1, index_bytes=len(videos) * ROW_BYTES)
+    assert small.most == 1 and small.rows.ntotal == len(videos)
     whole = ann.Index.build(source, threads=1)
-    assert whole.faiss.ntotal == 8 * len(videos)
+    assert whole.rows.ntotal == 8 * len(videos)
     still = [replace(v, vectors=np.repeat(v.vectors[:1], 8, axis=0)) for v in videos]
-    assert ann.Index.build(_source(still), threads=1).faiss.ntotal == len(videos)
+    assert len(ann.Index.build(_source(still), threads=1).rows.rows) == len(videos)
+
+
+@pytest.mark.usefixtures("faiss")
+@pytest.mark.parametrize("block", [7, 64, 8192])
+def test_videos_of_one_row_meet_in_a_plain_product(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flat, "BLOCK", block)
+    monkeypatch.setattr(flat, "HELD", 8)
+    dice = np.random.default_rng(1)
+    rows = dice.standard_normal((250, 40))
+    rows[100:] = rows[:150] + 0.4 * dice.standard_normal((150, 40))
+    videos = [_video(f"v{n:03}", v[None], 5 + n % 7) for n, v in enumerate(rows)]
+    source = _source(videos)
+    index = ann.Index.build(source, threads=1)
+    assert isinstance(index.rows, flat.Flat) and index.words.startswith("a plain product of 250")
+    search = _search(source, index, (3.0, 0.0), known=tuple(source.keys[::2]))
+    new = list(range(1, 250, 2))
+    found = {(i, j) for i, near in ann.neighbours(search, new) for j, _ in near}
+    exact = {
+        (i, j) for i in new for j in range(250)
+        if i != j and compare.best_moments(source.get(i), source.get(j)) >= RULE.candidate
+        and abs(source.durations[i] - source.durations[j]) <= 3
+    }  # fmt: skip
+    assert found == exact and len(exact) > 50
+    # What is asked for is the most similar of all.
+    few = index.rows.search(index.rows.rows[:5], 3, -1.0, 20, 200, np.arange(250) % 3 > 0)
+    sims = index.rows.rows[:5] @ index.rows.rows.T
+    sims[:, [n for n in range(250) if n < 20 or n >= 200 or n % 3 == 0]] = -2
+    np.testing.assert_array_equal(np.sort(few[1]), np.sort(np.argsort(-sims, axis=1)[:, :3]))
+    np.testing.assert_allclose(few[0], np.take_along_axis(sims, few[1], axis=1), atol=1e-6)
 
 
 @pytest.mark.usefixtures("faiss")
@@ -104,12 +152,8 @@ def test_a_crowd_costs_its_members_not_its_pairs() -> None:
     index = ann.Index.build(source, threads=1)
     families = ann.Families(len(videos), crowd=6)
     counts = ann.Counts()
-    known = np.zeros(len(videos), bool)
-    matches = list(
-        ann.scored(
-            source, index, range(len(videos)), known, ANY, RULE, families, _belongs, None, counts
-        )
-    )
+    search = _search(source, index)
+    matches = list(ann.scored(search, range(len(videos)), families, _belongs, None, counts))
     assert counts.aligned < 6 * len(videos) < 3 * 37 * 36 / 2 / 2
     names = [v.key for v in videos]
     exact = [m for m in compare.compare_all(Shelf(videos), set(names), ANY, RULE) if _belongs(m)]
@@ -128,10 +172,8 @@ def test_a_bridge_between_two_crowds_is_found() -> None:
     source = _source(videos)
     index = ann.Index.build(source, threads=1)
     families = ann.Families(len(videos), crowd=20)
-    known = np.zeros(len(videos), bool)
-    for _ in ann.scored(
-        source, index, range(len(videos)), known, ANY, RULE, families, lambda m: m.score >= 0.9
-    ):
+    search = _search(source, index)
+    for _ in ann.scored(search, range(len(videos)), families, lambda m: m.score >= 0.9):
         pass
     assert [len(c) for c in families.crowds()] == [121]
 
@@ -184,7 +226,7 @@ def test_one_pair_is_judged_as_a_library_judges_it() -> None:
     source = _source(videos)
     for i in range(7):
         others = np.array([j for j in range(7) if j != i])
-        near = dict(ann.passing(source, i, others, -1.0))
+        near = dict(passing(source, i, others, -1.0))
         for j in others.tolist():
             assert near[j] == pytest.approx(
                 compare.best_moments(source.get(i), source.get(j)), abs=1e-5
@@ -196,7 +238,7 @@ def test_chosen_by_size_and_said_when_missing(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ExtraMissing, match=r"twinreel\[ann\]"):
         ann.wanted("ann", 10, 10)
-    monkeypatch.setattr(ann, "installed", lambda: False)
+    monkeypatch.setattr(index_module, "installed", lambda: False)
     assert not ann.wanted("auto", 10**6, 10**6)
 
 
@@ -224,7 +266,7 @@ def _score(
 @pytest.mark.usefixtures("faiss")
 def test_a_library_is_scored_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large, "CHUNK", 70)
-    monkeypatch.setattr(ann, "CROWD", 6)
+    monkeypatch.setattr(large, "CROWD", 6)
     videos = _library(60, 30)
     names = {v.key for v in videos}
     with _filled(tmp_path, videos) as library:
@@ -301,6 +343,41 @@ def test_vectors_move_beside_a_large_library(
         pytest.raises(StoreError, match="beside"),
     ):
         list(library.all_features("m@1", "s"))
+
+
+def test_rows_are_read_many_videos_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from twinreel import vectors
+
+    monkeypatch.setattr(vectors, "SHARD_ROWS", 20)
+    dice = np.random.default_rng(3)
+    videos = [
+        replace(v, blank=dice.random(8) < 0.3 * (n % 2)) if n else replace(v, blank=~v.blank)
+        for n, v in enumerate(_library(30, 0))
+    ]
+    nothing = np.zeros((0, 96), np.float32)
+    videos.append(Features("none", "m@1", "s", nothing, np.zeros((0, 2)), np.zeros(0, bool), 1.0))
+    with _filled(tmp_path, videos) as library:
+        library.pack("m@1", "s")
+        held = _held(library)
+        beside = large.Beside(held, {v.key for v in videos if v.key != "v0007"})
+        plain = ann.Kept({v.key: v.duration_s for v in videos if v.key != "v0007"}, held.read)
+        assert beside.keys == plain.keys and len(plain.keys) == 30
+        np.testing.assert_array_equal(beside.durations, plain.durations)
+        for numbers in ([3], [5, 2, 2, 29], list(range(30)), [plain.keys.index("v0000")]):
+            for mine, theirs in zip(beside.laid(numbers), plain.laid(numbers), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+
+
+def test_halves_are_widened_exactly() -> None:
+    from twinreel.vectors import wide
+
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    np.testing.assert_array_equal(
+        wide(finite).view(np.uint32), finite.astype(np.float32).view(np.uint32)
+    )
 
 
 def test_a_kill_while_vectors_move_loses_nothing(

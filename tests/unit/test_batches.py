@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinreel.extract.batches import Batcher, Projection
+from twinreel.batches import Batcher
+from twinreel.extract.principal import Projection
 
 SHAPES = ((2, 3, 3), (3, 2, 3))
 

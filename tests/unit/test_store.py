@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinreel import store
 from twinreel.errors import StoreError, StoreLocked, StoreVersion
-from twinreel.store import Facts, Library, Remembered
+from twinreel.store import Facts, Library, Remembered, schema
+from twinreel.store import library as asked
 from twinreel.types import Features, Match, Segment, Track, VideoFile, VideoInfo
 
 INFO = VideoInfo(
@@ -150,7 +150,7 @@ def test_a_newer_library_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     Library.open(path).close()
     db = sqlite3.connect(path)
-    db.execute(f"PRAGMA user_version={len(store._MIGRATIONS) + 1}")
+    db.execute(f"PRAGMA user_version={len(schema.MIGRATIONS) + 1}")
     db.close()
     before = path.read_bytes()
     with pytest.raises(StoreVersion, match=r"library version \d+, this twinreel knows \d+; update"):
@@ -164,8 +164,8 @@ def test_an_older_library_is_brought_forward(
     path = tmp_path / "l.db"
     with Library.open(path) as first:
         first.put_look(FACTS, made("k"))
-    newer = [*store._MIGRATIONS, "ALTER TABLE videos ADD COLUMN extra TEXT;"]
-    monkeypatch.setattr(store, "_MIGRATIONS", newer)
+    newer = [*schema.MIGRATIONS, "ALTER TABLE videos ADD COLUMN extra TEXT;"]
+    monkeypatch.setattr(schema, "MIGRATIONS", newer)
     with Library.open(path) as second:
         assert second.features("k", "m", "s") is not None
         columns = second._db.execute("PRAGMA table_info(videos)").fetchall()
@@ -179,12 +179,12 @@ def test_a_migration_that_fails_changes_nothing(
     path = tmp_path / "l.db"
     with Library.open(path) as first:
         first.put_look(FACTS, made("k"))
-    good = store._MIGRATIONS
+    good = schema.MIGRATIONS
     broken = [*good, "CREATE TABLE half (a); CREATE TABLE half (a);"]
-    monkeypatch.setattr(store, "_MIGRATIONS", broken)
+    monkeypatch.setattr(schema, "MIGRATIONS", broken)
     with pytest.raises(StoreError):
         Library.open(path)
-    monkeypatch.setattr(store, "_MIGRATIONS", good)
+    monkeypatch.setattr(schema, "MIGRATIONS", good)
     with Library.open(path) as again:
         assert again.features("k", "m", "s") is not None
         tables = again._db.execute("SELECT name FROM sqlite_master").fetchall()
@@ -224,7 +224,7 @@ def test_a_locked_library_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     Library.open(path).close()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr(store, "WAIT_S", 0.1)
+    monkeypatch.setattr(asked, "WAIT_S", 0.1)
     with (
         pytest.raises(StoreLocked, match="in use by another run; wait"),
         Library.open(path) as library,

@@ -135,7 +135,7 @@ def plan(
 
     Raises:
         BadReport: the report contradicts itself; the message names the place.
-        ValueError: an option breaks a rule.
+        ValueError: an unknown action, or an option breaks a rule.
     """
     options = options or ActOptions(**settings)
     # What `dups --protect` promised holds, whatever --accept waives.
@@ -189,7 +189,11 @@ def plan(
 
 
 def _fits(action: str, options: ActOptions) -> None:
-    """Options that make no sense, or are not safe, with an action."""
+    """Refuse an unknown action, and options that make no sense, or are not safe, with it."""
+    from twinreel.actions.kinds import ACTIONS  # whose module needs this one first
+
+    if action not in ACTIONS:
+        raise ValueError(f"action is one of {', '.join(ACTIONS)}, got {action!r}")
     if options.to and action != "move":
         raise ValueError(f"to goes with move, got {action}")
     if action in LINKS and (options.place or options.sidecars != "leave"):

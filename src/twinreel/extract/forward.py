@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from twinreel import models
 from twinreel.errors import DeviceUnavailable
-from twinreel.extract.batches import Pixels, Projection
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.plan import Entry
+from twinreel.extract.principal import Projection
 from twinreel.models import ModelSpec
-from twinreel.types import Floats
+from twinreel.types import Floats, Pixels
 
 CPU_PIXELS = 800_000  # of all pieces that are run at once, all frames together
 L2_LEAST = 1e-12  # a row of zeros stays one

@@ -1,13 +1,4 @@
-"""The library: what was learnt of videos, kept in one SQLite file and found again.
-
-    with Library.open(path) as library:
-        library.put_features(features)
-        library.features(key, model, sampling)     # Features or None
-
-Everything is keyed by content (exact.content_key), never by name: a rename costs nothing. Vectors
-are kept with the identity of model and sampling that made them. One transaction per video: kill -9
-loses at most the videos in flight. Newer twinreel versions migrate older libraries forward.
-"""
+"""One library file: what is kept in it and found again."""
 
 from __future__ import annotations
 
@@ -17,69 +8,29 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from twinreel.errors import StoreError, StoreLocked, StoreVersion
-from twinreel.types import Features, Floats, Match, Segment, Track, VideoFile, VideoInfo
-from twinreel.vectors import Shards
+from twinreel.errors import StoreError
+from twinreel.store.rows import (
+    Facts,
+    Packed,
+    Remembered,
+    facts_row,
+    file_row,
+    pack_match,
+    read_info,
+    unpack_match,
+)
+from twinreel.store.schema import explained, migrate
+from twinreel.types import Features, Floats, Match, VideoFile
+from twinreel.vectors import Shards, wide
 
+FEW_KEYS = 100  # are asked for one by one, more by reading all
 WAIT_S = 30.0  # for another process to finish writing
-_MIGRATIONS = [
-    """
-    CREATE TABLE files (
-        path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, device INTEGER,
-        volume TEXT, key TEXT, full_hash TEXT, last_seen TEXT) WITHOUT ROWID;
-    CREATE INDEX files_key ON files (key);
-    CREATE TABLE videos (
-        key TEXT PRIMARY KEY, info TEXT, step_s REAL, planned INTEGER, got INTEGER, damage TEXT,
-        detail REAL, picture TEXT) WITHOUT ROWID;
-    CREATE TABLE features (
-        id INTEGER PRIMARY KEY, key TEXT, model TEXT, sampling TEXT, duration_s REAL,
-        rows INTEGER, dim INTEGER, vectors BLOB, spans BLOB, blank BLOB,
-        UNIQUE (key, model, sampling));
-    CREATE TABLE thumbs (key TEXT, sampling TEXT, times BLOB, sizes BLOB, data BLOB,
-        PRIMARY KEY (key, sampling));
-    CREATE TABLE failures (
-        key TEXT PRIMARY KEY, stage TEXT, error TEXT, detail TEXT, transient INTEGER,
-        twinreel TEXT, at TEXT) WITHOUT ROWID;
-    CREATE TABLE pairs (context TEXT, a TEXT, b TEXT, score REAL, match TEXT,
-        PRIMARY KEY (context, a, b)) WITHOUT ROWID;
-    CREATE TABLE compared (context TEXT, key TEXT, PRIMARY KEY (context, key)) WITHOUT ROWID;
-    CREATE TABLE remembered (kind TEXT, name TEXT, value TEXT, at TEXT,
-        PRIMARY KEY (kind, name)) WITHOUT ROWID;
-    """,
-    "ALTER TABLE videos ADD COLUMN noise REAL NOT NULL DEFAULT 0",
-    "ALTER TABLE features ADD COLUMN place INTEGER",  # row in vectors.Shards; then `vectors` is ''
-]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What one look taught about a content, whatever the network: stored once per key."""
-
-    info: VideoInfo
-    step_s: float
-    planned: int
-    got: int
-    damage: str = ""
-    detail: float = 0.0
-    picture: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
-    noise: float = 0.0
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """A failure of an earlier run."""
-
-    stage: str
-    error: str
-    detail: str
-    transient: bool
-    twinreel: str
 
 
 def default_path() -> Path:
@@ -94,45 +45,6 @@ def default_path() -> Path:
 def now() -> str:
     """The time as an ISO string in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error) or "busy" in str(error):
-            raise StoreLocked(f"{path}: in use by another run; wait for it or close it") from None
-        remedy = "free space" if "full" in str(error) else "name another --library"
-        raise StoreError(f"{path}: {error}; {remedy}") from None
-    except sqlite3.DatabaseError as error:
-        raise StoreError(
-            f"{path}: not a twinreel library: {error}; name another --library"
-        ) from None
-
-
-def _migrate(path: Path, db: sqlite3.Connection) -> None:
-    """Bring a library forward to this version, all or nothing; several may try at once."""
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(_MIGRATIONS):
-        raise StoreVersion(
-            f"{path}: library version {version}, this twinreel knows {len(_MIGRATIONS)}; "
-            "update twinreel or name another --library"
-        )
-    if version == len(_MIGRATIONS):
-        return
-    db.execute("BEGIN IMMEDIATE")
-    with db:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if not version and db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            raise StoreError(
-                f"{path}: not a twinreel library but another program's; name another --library"
-            )
-        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-            for statement in script.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version={number}")
 
 
 class Library:
@@ -151,12 +63,12 @@ class Library:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}; name another --library") from None
-        with _explained(path):
+        with explained(path):
             db = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
             try:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=NORMAL")
-                _migrate(path, db)
+                migrate(path, db)
             except BaseException:
                 db.close()
                 raise
@@ -175,7 +87,7 @@ class Library:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """`with library.transaction():` all or nothing. Raises StoreLocked, StoreError."""
-        with _explained(self.path):
+        with explained(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             with self._db:
                 yield
@@ -200,7 +112,7 @@ class Library:
         with self.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?,?)",
-                (_file_row(f, hashes.get(f.path), seen) for f in files),
+                (file_row(f, hashes.get(f.path), seen) for f in files),
             )
 
     def drop_files(self, paths: Iterable[str]) -> None:
@@ -223,7 +135,7 @@ class Library:
         key = features.key
         with self.transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?)", _facts_row(key, facts)
+                "INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?)", facts_row(key, facts)
             )
             self._put_features(features)
             if thumbs:
@@ -301,9 +213,15 @@ class Library:
     def _rows(self, vectors: bytes, place: int | None, n: int, d: int) -> Floats:
         """Vectors as float32 (n, d), from the row itself or from the shards."""
         if place is None:
-            return np.frombuffer(vectors, np.float16).reshape(n, d).astype(np.float32)
-        try:
+            return wide(np.frombuffer(vectors, np.float16).reshape(n, d))
+        with self._beside():
             return self._shards.read(place, n, d)
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[None]:
+        """What the shards' errors mean."""
+        try:
+            yield
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{self._shards.folder}: {error}; this folder belongs to {self.path}: "
@@ -344,6 +262,25 @@ class Library:
             if len(found) < batch:
                 return moved
 
+    def packed(self, model: str, sampling: str) -> Iterator[Packed]:
+        """Where the vectors of each video stand, after `pack`."""
+        found = self._db.execute(
+            "SELECT key, duration_s, place, rows, dim, blank FROM features"
+            " WHERE model = ? AND sampling = ? AND (place IS NOT NULL OR rows = 0)",
+            (model, sampling),
+        )
+        for key, duration, place, n, dim, blank in found:
+            shown = None
+            if any(blank):
+                bits = np.unpackbits(np.frombuffer(blank, np.uint8), count=n)
+                shown = np.nonzero(bits == 0)[0]
+            yield Packed(key, duration, place or 0, n, dim, shown)
+
+    def vectors_at(self, rows: npt.NDArray[np.int64], dim: int) -> Floats:
+        """float32 (n, dim): rows of the shards, as `packed` says where they stand."""
+        with self._beside():
+            return self._shards.take(rows, dim)
+
     def rows(self, model: str, sampling: str) -> int:
         """Vectors held under this model and sampling."""
         total = self._db.execute(
@@ -357,14 +294,6 @@ class Library:
         rows = self._db.execute("SELECT DISTINCT model, sampling FROM features ORDER BY 1, 2")
         return list(rows)
 
-    def lengths(self, model: str, sampling: str) -> dict[str, float]:
-        """Key -> duration in seconds of everything that has Features of this model and sampling."""
-        rows = self._db.execute(
-            "SELECT key, duration_s FROM features WHERE model = ? AND sampling = ?",
-            (model, sampling),
-        )
-        return dict(rows)
-
     def samplings(self, key: str, model: str) -> list[str]:
         """The samplings under which this content has Features of this model."""
         rows = self._db.execute(
@@ -376,13 +305,14 @@ class Library:
         """key -> Facts, of all contents or of the given ones."""
         wanted = None if keys is None else set(keys)
         out = {}
-        rows = self._db.execute(
-            "SELECT key, info, step_s, planned, got, damage, detail, picture, noise FROM videos"
-        )
+        sql = "SELECT key, info, step_s, planned, got, damage, detail, picture, noise FROM videos"
+        if wanted is not None and len(wanted) <= FEW_KEYS:
+            sql += f" WHERE key IN ({','.join('?' * len(wanted))})"
+        rows = self._db.execute(sql, tuple(wanted or ()) if "?" in sql else ())
         for key, info, step, planned, got, damage, detail, picture, noise in rows:
             if wanted is None or key in wanted:
                 out[key] = Facts(
-                    _info(info),
+                    read_info(info),
                     step,
                     planned,
                     got,
@@ -496,42 +426,3 @@ class Library:
         tables = ("files", "videos", "features", "thumbs", "failures", "pairs")
         out = {t: int(self._db.execute(f"SELECT count(*) FROM {t}").fetchone()[0]) for t in tables}
         return {**out, "bytes": self.path.stat().st_size}
-
-
-def _file_row(f: VideoFile, full_hash: str | None, seen: str) -> tuple[Any, ...]:
-    """A row of `files`."""
-    about = (f.size, f.mtime_ns, f.inode, f.device, f.volume, f.key)
-    return (os.fsencode(f.path), *about, full_hash, seen)
-
-
-def _facts_row(key: str, f: Facts) -> tuple[Any, ...]:
-    """A row of `videos`."""
-    info, picture = json.dumps(asdict(f.info)), json.dumps(f.picture)
-    return (key, info, f.step_s, f.planned, f.got, f.damage, f.detail, picture, f.noise)
-
-
-def _info(text: str) -> VideoInfo:
-    data = json.loads(text)
-    for name in ("audio", "subtitles"):
-        data[name] = tuple(Track(**t) for t in data[name])
-    return VideoInfo(**data)
-
-
-def pack_match(m: Match) -> list[Any]:
-    """What a match says beside its videos and score, as JSON can hold it."""
-    segments = [[*s.a, *s.b, s.speed, s.mirrored] for s in m.segments]
-    return [m.relation, m.coverage_a, m.coverage_b, segments]
-
-
-def unpack_match(a: str, b: str, score: float, packed: list[Any]) -> Match:
-    """The match that `pack_match` packed."""
-    relation, cover_a, cover_b, segments = packed
-    return Match(
-        a,
-        b,
-        score,
-        relation,
-        tuple(Segment((s[0], s[1]), (s[2], s[3]), s[4], s[5]) for s in segments),
-        cover_a,
-        cover_b,
-    )

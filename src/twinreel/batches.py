@@ -14,11 +14,9 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from twinreel.types import Floats
+from twinreel.types import Floats, Pixels
 
-Pixels = npt.NDArray[np.uint8]
 Deliver = Callable[[Any, int, Floats], None]  # video, index of its first row, vectors
 
 
@@ -86,41 +84,3 @@ class Batcher:
         for video, first, pixels in taken:
             self._deliver(video, first, vectors[at : at + len(pixels)])
             at += len(pixels)
-
-
-class Projection:
-    """Principal components: vectors (n, d) -> (n, k), the directions in which they differ most.
-
-    Fitted once and stored; with the same file everybody gets the same numbers. Pearson 1901.
-    """
-
-    def __init__(self, mean: Floats, components: Floats, rows: int) -> None:
-        """mean (d,), components (k, d) with rows of length 1, number of rows it was fitted on."""
-        self.mean, self.components, self.rows = mean, components, rows
-
-    @property
-    def dim(self) -> int:
-        return len(self.components)
-
-    def __call__(self, vectors: Floats) -> Floats:
-        """float32 (n, d) -> float32 (n, k)"""
-        projected: Floats = ((vectors - self.mean) @ self.components.T).astype(np.float32)
-        return projected
-
-    @classmethod
-    def fit(cls, vectors: Floats, dim: int) -> Projection:
-        """The first `dim` components of vectors (n, d); raises ValueError if n is too small."""
-        n, wide = vectors.shape
-        if not 0 < dim <= min(n - 1, wide):
-            raise ValueError(
-                f"embedding_size {dim} needs more than {dim} rows of more than {dim} numbers to "
-                f"be fitted on, got {n} rows of {wide}; ask for a smaller one, or give a stored "
-                "one with --projection"
-            )
-        mean = vectors.mean(axis=0, dtype=np.float64)
-        centred = vectors.astype(np.float64) - mean
-        _, _, axes = np.linalg.svd(centred, full_matrices=False)
-        axes = axes[:dim]
-        # Either direction of an axis is right; this picks one.
-        signs = np.sign(axes[np.arange(dim), np.abs(axes).argmax(axis=1)])
-        return cls(mean.astype(np.float32), (axes * signs[:, None]).astype(np.float32), n)

@@ -1,0 +1,63 @@
+"""What one file holds that another lacks: seconds, sound, languages, subtitles."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from twinreel.types import Match, Track, Video
+
+Matching = Callable[[str, str], Match | None]  # paths -> 'a RELATION b'
+
+
+def unheld_s(video: Video, keeper: Video, found: Match | None) -> float:
+    """Seconds of `video` that `keeper` does not hold; 0.0 when too few to tell.
+
+    found: the match 'video RELATION keeper'. Its segments are as exact as the looked-at moments
+    are close (some 5 % of the length), so durations count too, at the matched speed.
+    """
+    if video.path == keeper.path or (found and found.relation == "exact"):
+        return 0.0
+    length = video.info.duration_s
+    speed, uncovered = 1.0, 0.0
+    if found and found.segments:
+        speed = _snapped(found.segments[0].speed)
+        uncovered = length * (1 - found.coverage_a)
+    more = length - keeper.info.duration_s / speed
+    more = more if more > min(1.0, max(0.25, 0.02 * length)) else 0.0
+    return max(more, uncovered if uncovered > max(1.0, 0.08 * length) else 0.0)
+
+
+def _snapped(speed: float) -> float:
+    """Near 1, only film at 24 as 24000/1001 is a speed; the rest is a slightly shorter file."""
+    if abs(speed - 1) < 0.02 and min(abs(speed - 1.001), abs(speed - 1 / 1.001)) > 3e-4:
+        return 1.0
+    return speed
+
+
+def missing_tracks(video: Video, keeper: Video) -> list[str]:
+    """Audio and subtitle tracks that `video` has and `keeper` lacks, in words.
+
+    A track of unstated language may be any: it stands for one that the other states.
+    """
+    if video.info.audio and not keeper.info.audio:
+        sound = ["sound"]
+    else:
+        sound = _missing("audio language", video.info.audio, keeper.info.audio)
+    return sound + _missing("subtitles", video.info.subtitles, keeper.info.subtitles)
+
+
+def _missing(kind: str, mine: Sequence[Track], its: Sequence[Track]) -> list[str]:
+    def stated(tracks: Sequence[Track]) -> Counter[str]:
+        return Counter(t.language for t in tracks if t.language not in ("und", ""))
+
+    have, held = stated(mine), stated(its)
+    lacking = sorted((have - held).elements())
+    spare = len(its) - held.total()
+    unstated = len(mine) - have.total()
+    # Its tracks beyond those that pair by language may be my unstated ones, and the reverse.
+    free = spare + (held - have).total()
+    out = [f"{kind} {language}" for language in lacking[min(spare, len(lacking)) :]]
+    rest = max(0, free - min(spare, len(lacking)))
+    more = max(0, unstated - rest)
+    return out + [f"{kind} not stated" for _ in range(more)]

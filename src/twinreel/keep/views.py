@@ -1,0 +1,75 @@
+"""What the small pictures of members look like beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twinreel import picture
+from twinreel.aligned import PAIRS, Difference, at_same_moments, beside, compare_pictures
+from twinreel.keep.holds import Matching
+from twinreel.picture import from_jpeg
+from twinreel.types import Pixels, Video
+
+GREY, COLOURFUL = 0.5, 2.0  # see picture.colour; what lies between says nothing
+
+Strip = Sequence[tuple[float, Pixels | bytes]]  # seconds, uint8 (160, 160, 3) or JPEG
+Strips = Callable[[str], Strip]
+
+
+class Views:
+    """What pairs of members look like beside each other, found once per pair."""
+
+    def __init__(self, match: Matching, strips: Strips) -> None:
+        self._match, self._strips = match, strips
+        self._known: dict[tuple[str, str], Difference | None] = {}
+        self._misfits: set[frozenset[str]] = set()
+        self._grey: dict[str, bool | None] = {}
+
+    def difference(self, a: Video, b: Video) -> Difference | None:
+        """How b's picture differs from a's; None where that cannot be told."""
+        if a.file.key is not None and a.file.key == b.file.key:
+            return Difference()
+        pair = (a.path, b.path)
+        if (b.path, a.path) in self._known:
+            back = self._known[(b.path, a.path)]
+            return back.swapped() if back else None
+        if pair not in self._known:
+            self._known[pair] = self._compare(a, b)
+        return self._known[pair]
+
+    def _compare(self, a: Video, b: Video) -> Difference | None:
+        strip_a, strip_b = self._strips(a.path), self._strips(b.path)
+        if strip_a and _same_jpegs(strip_a, strip_b):
+            return Difference()  # the same packets in another container
+        found = self._match(a.path, b.path)
+        segments = found.segments if found else ()
+        few_a, few_b = beside(strip_a, strip_b, segments, 2 * PAIRS)
+        pictures = at_same_moments(_decoded(few_a), _decoded(few_b), segments)
+        seen = compare_pictures(*pictures)
+        if seen is None and len(pictures[0]):
+            self._misfits.add(frozenset((a.path, b.path)))
+        return seen
+
+    def misfit(self, a: Video, b: Video) -> bool:
+        """Whether there are pictures of the same moments, and they do not fit on each other."""
+        return self.difference(a, b) is None and frozenset((a.path, b.path)) in self._misfits
+
+    def grey(self, video: Video) -> bool | None:
+        """Whether a video is without colour; None where that cannot be told."""
+        if video.path not in self._grey:
+            strip = self._strips(video.path)
+            some = _decoded(strip[:: max(1, -(-len(strip) // PAIRS))])
+            found = picture.colour([p for _, p in some]) if some else (GREY + COLOURFUL) / 2
+            self._grey[video.path] = True if found < GREY else False if found > COLOURFUL else None
+        return self._grey[video.path]
+
+
+def _same_jpegs(a: Strip, b: Strip) -> bool:
+    """Whether two strips hold the same pictures to the last byte."""
+    return len(a) == len(b) and all(
+        isinstance(x[1], bytes) and x == y for x, y in zip(a, b, strict=True)
+    )
+
+
+def _decoded(strip: Strip) -> list[tuple[float, Pixels]]:
+    return [(t, from_jpeg(p) if isinstance(p, bytes) else p) for t, p in strip]

@@ -1,0 +1,197 @@
+"""Features in the library -> the matches of a run's videos.
+
+Third stage of a run, after looking.py: pairs that were not scored before are scored, doubtful ones
+are looked at again, and those that this run asks for are picked out of all that the library holds.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from twinreel import ann, large
+from twinreel.aligned import at_same_moments, beside, is_mirrored
+from twinreel.compare import VERSION as COMPARE_VERSION
+from twinreel.compare import Shelf, compare_all
+from twinreel.doubt import HOPELESS, Look, look_again
+from twinreel.inventory import quick
+from twinreel.looking import Looking
+from twinreel.options import fingerprint
+from twinreel.picture import Rect, from_jpeg
+from twinreel.types import Features, Match
+
+TOLD_BY = 4  # moments that tell which way round a match is
+TOLD_AT = 40  # pixels of the pictures' sides
+LEAST_TOLD = 0.3  # below this score nobody asks which way round a match is
+
+
+@dataclass(kw_only=True)
+class Scoring(Looking):
+    """Contents with features, and their `matches` after `score`, `look_again` and `select`."""
+
+    matches: dict[tuple[str, str], Match] = field(default_factory=dict)  # by keys, a < b
+    crowds: large.Held | None = None
+
+    @property
+    def context(self) -> str:
+        """What pairs must agree in to be kept together."""
+        tolerance = self.options.compare.tolerance()
+        plain = [str(t) for t in tolerance]
+        return fingerprint(self.model, self.sampling, plain, COMPARE_VERSION, self.calibration)
+
+    def score(self) -> None:
+        """Score pairs that have not been scored before: k new videos against all known ones."""
+        if not self.model:
+            self.name_model()
+        active = {f.key for f in self.files} | {f.key for f in self.offline()}
+        removed = self.library.recall_all("removed")
+        known = self.library.known(self.model, self.sampling)
+        done = self.library.compared(self.context)
+        new = {k for k in active if k in known} - done
+        if new:
+            keys = sorted(done | new | (removed.keys() & known))
+            tolerance = self.options.compare.tolerance()
+            with self.progress.stage("compare", None):
+                jobs = self.options.decode.jobs or os.cpu_count() or 1
+                if self._is_large(len(new) / len(keys)):
+                    held, least = self._held(), self.options.compare.min_samples
+                    touch, say = self._with_orientation, self.notes.append
+                    large.score(held, keys, new, tolerance, least, jobs, touch, say)
+                    return
+                shelf = Shelf(list(self.library.all_features(self.model, self.sampling, keys)))
+                scored = compare_all(shelf, new, tolerance, self.calibration, jobs)
+                told = (self._with_orientation(m) for m in scored)
+                self.library.put_pairs(self.context, new, (ordered(m) for m in told))
+
+    def look_again(self) -> None:
+        """Settle doubtful pairs by laying their pictures on each other."""
+        if not self.options.compare.closer:
+            return
+        path = {f.key: f.path for f in self.files if f.key}
+        removed = self.library.recall_all("removed")
+        known = path.keys() | removed.keys()
+        asked = (
+            m
+            for m in self.library.pairs(self.context, HOPELESS)
+            if (m.a in path and m.b in known) or (m.b in path and m.a in removed)
+        )
+        look = self.look_with(path, self._held().read, self._picture)
+        left = 0
+        for m, why in look_again(asked, look, self.progress):
+            if why:
+                left += 1
+            else:
+                self.library.put_pairs(self.context, (), [m])
+        if left:
+            self.notes.append(f"{left} doubtful pairs could not be looked at again")
+
+    def look_with(
+        self, path: dict[str, str], read: Callable[[str], Features], picture: Callable[[str], Rect]
+    ) -> Look:
+        """What closer looks of this run need; `path`: which contents may be opened where."""
+        from twinreel.jobs import job_count
+
+        return Look(
+            self.library,
+            self.calibration,
+            self.spec.min_score or 1.0,
+            fingerprint(self.model, self.sampling, self.calibration),
+            read,
+            picture,
+            path,
+            self.spec.size,
+            job_count(self.options.decode.jobs, self.files),
+            self.idle,
+        )
+
+    def _picture(self, key: str) -> Rect:
+        return self.library.facts({key})[key].picture
+
+    def _is_large(self, share: float) -> bool:
+        """Whether nearest neighbours are asked for; share: of new videos."""
+        rows = self.library.rows(self.model, self.sampling)
+        return ann.wanted(self.options.compare.neighbours, round(share * rows), rows)
+
+    def _held(self) -> large.Held:
+        return large.Held(
+            self.library, self.model, self.sampling, self.context, self.calibration, self.min_score
+        )
+
+    def select(self) -> None:
+        """The matches of this run's videos, out of all that the library holds."""
+        if not self.model:
+            self.name_model()
+        active = {f.key for f in self.files} | {f.key for f in self.offline()}
+        removed = self.library.recall_all("removed")
+        least = 0.0 if self.options.compare.all_matches else self.min_score
+        self.crowds = self._held()
+        large.complete(self.crowds, {key for key in active if key is not None})
+        apart = self.library.recall_all("unmatched")
+        # With --against, only pairs across the two.
+        here = [*self.files, *self.offline()]
+        old = {f.key for f in here if self._archived(f.path)}
+        new = {f.key for f in here if not self._archived(f.path)} if old else active
+        for m in self.library.pairs(self.context, least):
+            if " ".join(sorted((quick(m.a), quick(m.b)))) in apart:
+                continue
+            if m.a in active and m.b in active:
+                asked = (m.a in old and m.b in new) or (m.a in new and m.b in old)
+                if asked or not self.options.compare.against:
+                    self.matches[(m.a, m.b)] = m
+            elif m.score >= self.min_score and m.relation == "copy":
+                seen, gone = (m.a, m.b) if m.a in active else (m.b, m.a)
+                if seen in active and gone in removed:
+                    self._seen_before(seen, removed[gone])
+        for file in self.files:
+            if file.key in removed and removed[file.key]["path"] != file.path:
+                self._seen_before(file.key, removed[file.key])
+
+    def _seen_before(self, key: str, removal: dict[str, str]) -> None:
+        """Say that a video shows what was removed once."""
+        for file in self.files:
+            if file.key == key:
+                self.notes.append(
+                    f"{file.path} shows what you removed on {removal['at'][:10]} "
+                    f"({removal['path']}; kept: {removal['keep']})"
+                )
+
+    def _archived(self, path: str) -> bool:
+        """Whether a path lies under one of --against."""
+        return any(path == r or path.startswith(r.rstrip(os.sep) + os.sep) for r in self._against)
+
+    @functools.cached_property
+    def _against(self) -> list[str]:
+        return [os.path.realpath(os.path.expanduser(r)) for r in self.options.compare.against]
+
+    def _with_orientation(self, m: Match) -> Match:
+        """The match with its segments marked where one video mirrors the other."""
+        if m.score < LEAST_TOLD:
+            return m
+        a, b = (self.library.thumbs(key) for key in (m.a, m.b))
+        if not a or not b:
+            return m
+        if a == b:
+            return m  # the same packets in another container
+        apart = 0.6 * max(_gap(a), _gap(b))
+        # A few pictures say it, and small ones.
+        few_a, few_b = (
+            [(t, from_jpeg(data, TOLD_AT)) for t, data in strip]
+            for strip in beside(a, b, m.segments, TOLD_BY, apart)
+        )
+        pictures = at_same_moments(few_a, few_b, m.segments, apart)
+        if not is_mirrored(*pictures):
+            return m
+        return replace(m, segments=tuple(replace(s, mirrored=True) for s in m.segments))
+
+
+def _gap(strip: Sequence[tuple[float, Any]]) -> float:
+    """Seconds between the pictures of a strip."""
+    return (strip[-1][0] - strip[0][0]) / max(1, len(strip) - 1)
+
+
+def ordered(m: Match) -> Match:
+    """The match read from its smaller key."""
+    return m if m.a <= m.b else m.swapped()

@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DIR ?=
+WORKERS ?= 2
 
 .PHONY: run test test-torch-free lint types docs generated demo train-smoke bench-accuracy clean
 
@@ -14,8 +15,9 @@ else
 	$(BIN)/twinreel dups "$(DIR)"
 endif
 
+# Two processes, each with whole files, in the order of the folders: the long ones first.
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .

@@ -36,6 +36,7 @@ from twinreel.extract.clips import ClipTask  # noqa: E402
 from twinreel.extract.manifest import from_files  # noqa: E402
 from twinreel.extract.options import ExtractOptions  # noqa: E402
 from twinreel.extract.plan import plan  # noqa: E402
+from twinreel.extract.status import Listener  # noqa: E402
 
 
 class Tiny(nn.Module):
@@ -118,7 +119,7 @@ def measure(model: str, seconds: float, threads: int) -> dict[str, Any]:
         entries = plan(options)
         bare = _together()
         run = journey._Run(
-            from_files([str(video)], [folder], out), options, out, entries, lambda *_: None, print
+            from_files([str(video)], [folder], out), options, out, entries, Listener(on_words=print)
         )
         run._runner.network(0)
         own = _together() - bare

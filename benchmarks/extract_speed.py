@@ -1,7 +1,8 @@
 """How close `extract` comes to the bare work that it cannot avoid.
 
     python -m benchmarks.extract_speed VIDEO [--quick] [--types 2d,3d] [--precisions fp32,bf16]
-        [--device cpu] [--threads 0] [--repeat 5] [--minutes 11] [--kit DIR] [--json FILE]
+        [--device cpu] [--decoders cpu,cuda] [--threads 0] [--repeat 5] [--minutes 11] [--kit DIR]
+        [--json FILE]
 
 For each type and precision:
 
@@ -18,13 +19,15 @@ For each type and precision:
 The three are run in turns, each round in the other direction, so that a machine that grows slower
 or faster favours none. Printed are medians, and the ratio of medians and of the fastest runs.
 Weights are random ones (speed does not depend on them) or, with --kit, those of the parity kit's
-script. bf16 rows are compared with fp32 rows by their lowest cosine. With `--device cuda` decoding
-on the GPU (NVDEC through PyAV) is measured beside the CPU's.
+script. bf16 rows are compared with fp32 rows by their lowest cosine. With `--device cuda` each line
+is measured with both decoders, the CPU and the GPU (NVDEC), and the GPU's rows are compared with
+the CPU's; where no GPU decodes, that is said and nothing is printed in its name.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -45,16 +48,21 @@ yield_cores()
 
 import numpy as np  # noqa: E402
 
-from twinreel.extract import journey  # noqa: E402
+from twinreel.extract import hardware, journey  # noqa: E402
 from twinreel.extract.clips import ClipTask, Rows, unroll  # noqa: E402
 from twinreel.extract.forward import Runner  # noqa: E402
 from twinreel.extract.journey import extract  # noqa: E402
 from twinreel.extract.manifest import from_files  # noqa: E402
 from twinreel.extract.options import ExtractOptions  # noqa: E402
 from twinreel.extract.plan import Entry, plan  # noqa: E402
+from twinreel.extract.status import Listener  # noqa: E402
 
 LIMIT = 1.15
 COSINE = 0.999
+
+
+class NotHere(Exception):
+    """The decoder that was to be measured; the message says why."""
 
 
 def _cpu(feed: Any = None) -> float:
@@ -67,11 +75,18 @@ def _cpu(feed: Any = None) -> float:
     return total
 
 
-def _decode(video: str, entry: Entry, end: float | None) -> tuple[float, float, list[np.ndarray]]:
-    """Seconds, core seconds, rows."""
+def _decode(
+    video: str, entry: Entry, options: ExtractOptions, end: float | None
+) -> tuple[float, float, list[np.ndarray]]:
+    """Seconds, core seconds, rows. Raises NotHere where another decoder did it."""
     begun, cpu = time.perf_counter(), _cpu()
-    task = ClipTask(video, (entry.sampling,), end=end)
-    parts = [i.pixels for i in unroll(task) if isinstance(i, Rows)]
+    gpu = hardware.chosen(options.decoder, options.device)
+    parts = []
+    for item in unroll(ClipTask(video, (entry.sampling,), end=end, gpu=gpu)):
+        if isinstance(item, Rows):
+            parts.append(item.pixels)
+        elif item.decoder != options.decoder:
+            raise NotHere(item.refused)
     return time.perf_counter() - begun, _cpu() - cpu, parts
 
 
@@ -91,7 +106,7 @@ def _end_to_end(
     out = Path(tempfile.mkdtemp())
     try:
         jobs = [replace(j, end=end) for j in from_files([video], [video], out)]
-        run = journey._Run(jobs, options, out, runner.entries, lambda *_: None, print)
+        run = journey._Run(jobs, options, out, runner.entries, Listener(on_words=print))
         run._runner._networks = runner._networks
         feed = journey.Feed(journey.work, options.jobs, options.stall, 1)
         _wait_ready(feed)
@@ -127,20 +142,22 @@ def _startup(video: str, options: ExtractOptions) -> float:
         shutil.rmtree(out)
 
 
-def measure(video: str, kind: str, precision: str, given: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    video: str, kind: str, precision: str, decoder: str, given: argparse.Namespace
+) -> dict[str, Any]:
     """All figures of one type and precision; rounds until `repeat` or its share of the minutes."""
     deadline = time.monotonic() + given.share_s
     weights = given.kit.get(kind) or f"random:{given.seed}"
     options = ExtractOptions(
         type=kind, weights=(weights,), precision=precision, device=given.device,
-        threads=given.threads, jobs=given.jobs, half_precision=0,
+        threads=given.threads, jobs=given.jobs, half_precision=0, decoder=decoder,
     )  # fmt: skip
-    startup = _startup(video, options)
     entries = plan(options)
+    end = given.seconds or None
+    parts = _decode(video, entries[0], options, end)[2]
+    startup = _startup(video, options)
     runner = Runner(entries, options, lambda words: None)
     runner.network(0)
-    end = given.seconds or None
-    parts = _decode(video, entries[0], end)[2]
     pixels = np.concatenate(parts)
     del parts
     runner.run(0)(pixels[: min(8, len(pixels))])  # warm
@@ -153,7 +170,7 @@ def measure(video: str, kind: str, precision: str, given: argparse.Namespace) ->
         return took, cpu
 
     steps = {
-        "decode": lambda: _decode(video, entries[0], end)[:2],
+        "decode": lambda: _decode(video, entries[0], options, end)[:2],
         "forward": lambda: _forward(runner, pixels, options.batch_size),
         "whole": whole,
     }
@@ -168,7 +185,8 @@ def measure(video: str, kind: str, precision: str, given: argparse.Namespace) ->
     cores = {n: min(r[1] for r in rs) for n, rs in found.items()}
     bare = max(middle["decode"], middle["forward"])
     return {
-        "type": kind, "precision": precision, "device": str(runner.network(0).device),
+        "type": kind, "precision": precision, "decoder": decoder,
+        "device": str(runner.network(0).device),
         "weights": "kit" if given.kit else weights, "rounds": rounds,
         "rows": len(rows), "frames": int(np.prod(pixels.shape[: pixels.ndim - 3])),
         "startup_s": startup, "decode_s": middle["decode"], "forward_s": middle["forward"],
@@ -178,24 +196,6 @@ def measure(video: str, kind: str, precision: str, given: argparse.Namespace) ->
         "cpu": cores["whole"] / (cores["decode"] + cores["forward"]), "core_s": cores,
         "all": found, "vectors": rows,
     }  # fmt: skip
-
-
-def gpu_decoding(video: str) -> dict[str, Any]:
-    """Decoding alone, all frames, on the GPU and on the CPU."""
-    import av
-    from av.codec.hwaccel import HWAccel
-
-    found: dict[str, Any] = {}
-    for name in ("cpu", "nvdec"):
-        try:
-            accel = HWAccel("cuda", allow_software_fallback=False) if name == "nvdec" else None
-            begun = time.perf_counter()
-            with av.open(video, hwaccel=accel) as container:
-                frames = sum(1 for _ in container.decode(video=0))
-            found[name] = frames / (time.perf_counter() - begun)
-        except Exception as error:  # said, not hidden: which of many reasons depends on the driver
-            print(f"{name}: not available ({error}); CPU decoding is used")
-    return found
 
 
 def seeded(kit: Path, folder: Path) -> dict[str, str]:
@@ -216,6 +216,7 @@ def main() -> None:
     parser.add_argument("--types", default="2d,3d")
     parser.add_argument("--precisions", default="fp32,bf16")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--decoders", help="default: cpu, and cuda with --device cuda")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="decoders; one video needs one")
     parser.add_argument("--repeat", type=int, default=5)
@@ -229,34 +230,41 @@ def main() -> None:
     if given.quick:
         given.seconds, given.repeat = 6.0, 1
     kinds, precisions = given.types.split(","), given.precisions.split(",")
-    given.share_s = given.minutes * 60 / (len(kinds) * len(precisions))
+    gpu = given.device.startswith("cuda")
+    decoders = (given.decoders or ("cpu,cuda" if gpu else "cpu")).split(",")
+    given.share_s = given.minutes * 60 / (len(kinds) * len(precisions) * len(decoders))
     folder = Path(tempfile.mkdtemp())
     given.kit = seeded(given.kit.resolve(), folder) if given.kit else {}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
           f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    print("type prec rounds rows frames start-up  decode forward end-to-end  ratio of-best floor"
-          "   cpu")  # fmt: skip
+    print("type prec decoder rounds rows frames start-up  decode forward end-to-end  ratio of-best"
+          " floor   cpu")  # fmt: skip
     results = []
     try:
         for kind in kinds:
-            rows: dict[str, np.ndarray] = {}
-            for precision in precisions:
-                r = measure(given.video, kind, precision, given)
-                rows[precision] = r.pop("vectors")
+            rows: dict[tuple[str, str], np.ndarray] = {}
+            for precision, decoder in itertools.product(precisions, decoders):
+                try:
+                    r = measure(given.video, kind, precision, decoder, given)
+                except NotHere as error:
+                    print(f"{kind} {precision}: decoder {decoder} NOT MEASURED: {error}")
+                    continue
+                rows[precision, decoder] = r.pop("vectors")
                 results.append(r)
                 print(_line(r), flush=True)
-            if {"fp32", "bf16"} <= set(rows):
-                cosine = float((rows["fp32"] * rows["bf16"]).sum(1).min())
-                results.append({"type": kind, "bf16_cosine": cosine})
+            for (name, first), (other, second) in itertools.combinations(rows, 2):
+                if (name == other) == (first == second):
+                    continue  # of two that differ in one thing only
+                both = rows[name, first], rows[other, second]
+                cosine = float((both[0] * both[1]).sum(1).min())
+                results.append({"type": kind, "rows": [name, first, other, second],
+                                "cosine": cosine})  # fmt: skip
                 verdict = "" if cosine >= COSINE else f"  under {COSINE}"
-                print(f"{kind}: bf16 rows to fp32 rows, lowest cosine {cosine:.6f}{verdict}")
+                print(f"{kind}: rows of {other}, decoder {second}, to those of {name}, decoder "
+                      f"{first}: lowest cosine {cosine:.6f}{verdict}")  # fmt: skip
     finally:
         shutil.rmtree(folder)
     print(f"load now {os.getloadavg()[0]:.1f}")
-    if given.device.startswith("cuda"):
-        speeds = gpu_decoding(given.video)
-        results.append({"decode_fps": speeds})
-        print("decode frames/s:", ", ".join(f"{k} {v:.0f}" for k, v in speeds.items()))
     if given.json:
         given.json.write_text(json.dumps(results, indent=1))
 
@@ -264,7 +272,7 @@ def main() -> None:
 def _line(r: dict[str, Any]) -> str:
     verdict = "" if r["ratio"] <= LIMIT else f"  over {LIMIT}"
     return (
-        f"{r['type']:<5}{r['precision']:<5}{r['rounds']:>6}{r['rows']:>5}{r['frames']:>7}"
+        f"{r['type']:<5}{r['precision']:<5}{r['decoder']:<7}{r['rounds']:>6}{r['rows']:>5}{r['frames']:>7}"
         f"{r['startup_s']:>8.2f}s{r['decode_s']:>7.2f}s{r['forward_s']:>7.2f}s"
         f"{r['end_to_end_s']:>10.2f}s{r['ratio']:>7.3f}{r['ratio_of_best']:>8.3f}"
         f"{r['floor']:>6.3f}{r['cpu']:>6.3f}{verdict}"

@@ -36,7 +36,8 @@ def video(path: str | Path, **info: Any) -> Video:
 
 
 def report_of(root: Path, *groups: list[Path], relation: str = "exact", **more: Any) -> Report:
-    """A report in which the first of each list is kept."""
+    """A report in which the first of each list is kept; nothing is lost but what is said."""
+    lost = more.pop("losses", {})
     paths = {str(p): None for g in groups for p in g}
     matches = [
         Match(str(a), str(b), 1.0 if relation == "exact" else 0.95, relation)
@@ -48,10 +49,14 @@ def report_of(root: Path, *groups: list[Path], relation: str = "exact", **more: 
         videos=tuple(video(p) for p in paths),
         matches=tuple(matches),
         groups=tuple(
-            Group(tuple(map(str, g)), str(g[0]), "the first of the test", **more) for g in groups
+            Group(
+                tuple(map(str, g)), str(g[0]), "the first of the test",
+                {str(p): lost.get(str(p), []) for p in g[1:]} | lost, **more,
+            )
+            for g in groups
         ),
         roots=(str(root),),
-    )
+    )  # fmt: skip
 
 
 def tree(root: Path) -> dict[str, Any]:

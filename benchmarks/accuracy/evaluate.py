@@ -21,16 +21,20 @@ import numpy as np
 import numpy.typing as npt
 
 from . import metrics
-from .metrics import Bootstrap, SegmentScore
+from .metrics import Bootstrap, Ranking, SegmentScore
 from .ours import MERGES, Answer, Outcome
 from .truth import FileTruth, Relation, Segment, lost_seconds, relate
 
-__all__ = ["Figure", "Truth", "evaluate_ours", "evaluate_scores", "fit_threshold"]
+__all__ = ["Figure", "Truth", "evaluate_ours", "evaluate_scores", "fit_threshold", "for_parts"]
 
 NONE, IGNORE, SHARED, PARTIAL, WHOLE = range(5)
 _CODE = {"none": NONE, "ignore": IGNORE, "shared": SHARED, "partial": PARTIAL, "whole": WHOLE}
+# Edits that give different videos the same logo, words, frame, length and size.
+TEMPLATES = ("logo_corner", "text_banner", "subtitles_burnt", "watermark_tiled", "meme_top",
+             "pillar_blurbg", "screenrec", "equal_size")
 LOST_TOLERANCE_S = 0.7  # a re-encode may drop some frames at the ends
 BOOTSTRAP = 200
+Measure = Callable[[Ranking, "npt.NDArray[np.float64] | None"], float]
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,13 @@ class Truth:
         self.boot = Bootstrap.over(f.group for f in files)
         column = self.boot.index([f.group for f in files])
         self.ga, self.gb = column[self.i], column[self.j]
-        # What resembles: one person, room, camera or template, or pictures that prove nothing.
+        # What resembles: one person, room or camera, pictures that prove nothing, one template.
         hard = np.array([f.kind in ("hard", "piece", "blank") for f in files])
-        self.hard = (self.kind <= NONE) & hard[self.i] & hard[self.j] | (self.kind == SHARED)
+        likeness = hard[self.i] & hard[self.j]
+        for template in TEMPLATES:
+            has = np.array([template in (f.edit, *f.also) for f in files])
+            likeness |= has[self.i] & has[self.j]
+        self.hard = (self.kind == NONE) & likeness | (self.kind == SHARED)
 
     def _relate(self) -> None:
         holders: dict[str, set[int]] = defaultdict(set)
@@ -139,21 +147,21 @@ def evaluate_scores(truth: Truth, scores: npt.NDArray[np.float64],
         low, high = boot.interval(lambda d: metrics.weighted_mean(got, boot.draws[d][g]))
         return Figure(metrics.weighted_mean(got), low, high, int(which.sum()))
 
-    def ranked(measure: Callable[..., float], positive: npt.NDArray[np.bool_],
-               negative: npt.NDArray[np.bool_]) -> Figure:
-        use = positive | negative
-        s, p, ga, gb = scores[use], positive[use], t.ga[use], t.gb[use]
-        low, high = boot.interval(lambda d: measure(s, p, boot.pair_weights(ga, gb, d)))
-        return Figure(measure(s, p, np.ones(len(s))), low, high, int(p.sum()))
-
-    def at_one(s: Any, p: Any, w: Any) -> float:
-        return metrics.recall_at_precision_one(s[p], s[~p], w[p], w[~p])
+    def ranked(positive: npt.NDArray[np.bool_], measures: Sequence[Measure]) -> list[Figure]:
+        use = positive | none
+        ranking = Ranking(scores[use], positive[use])
+        pairs = boot.pairs(t.ga[use], t.gb[use])[ranking.order]
+        drawn = np.array([[measure(ranking, w) for measure in measures]
+                          for w in (boot.pair_weights(pairs, d) for d in range(bootstrap))])
+        n = int(positive.sum())
+        return [Figure(measure(ranking, None), *boot.interval(lambda d, k=k: drawn[d, k]), n)
+                for k, measure in enumerate(measures)]
 
     whole, partial = t.whole & gated, t.partial & gated
+    at_one, ap_whole = ranked(whole, (Ranking.recall_at_precision_one, Ranking.average_precision))
+    (ap_all,) = ranked(whole | partial, (Ranking.average_precision,))
     out: dict[str, Any] = {
-        "recall_p1_whole": ranked(at_one, whole, none),
-        "ap_whole": ranked(metrics.average_precision, whole, none),
-        "ap_all": ranked(metrics.average_precision, whole | partial, none),
+        "recall_p1_whole": at_one, "ap_whole": ap_whole, "ap_all": ap_all,
         "ap_any_two": metrics.average_precision(
             scores[both | none], both[both | none]),
         "recall_whole": recall(whole),
@@ -207,7 +215,7 @@ def group_figures(truth: Truth, labels: npt.NDArray[np.intp]) -> dict[str, float
 
 def evaluate_ours(truth: Truth, outcome: Outcome) -> dict[str, Any]:
     """All figures of twinreel: pairs, groups, partial copies."""
-    default, everything, clips = outcome.default, outcome.everything, outcome.clips
+    default, everything = outcome.default, outcome.everything
     scores = np.full(len(truth.i), -1.0)
     place = {name: k for k, name in enumerate(truth.names)}
     unknown = 0
@@ -220,13 +228,15 @@ def evaluate_ours(truth: Truth, outcome: Outcome) -> dict[str, Any]:
         raise ValueError(f"{unknown} matches name files that are not in the set")
     out = evaluate_scores(truth, scores, _listed(truth, default), _listed(truth, default, MERGES))
     out["groups"] = _groups(truth, default)
-    out["partial"] = _partial(truth, clips)
+    if outcome.clips is not None:
+        out["partial"] = _partial(truth, outcome.clips, default)
     out["failures"] = list(default.failures)
     out["min_score"] = default.min_score
     out["model"] = default.model
     minutes = sum(f.duration_s for f in truth.files) / 60
-    out["cost"] = {} if np.isnan(outcome.cpu_s) else {"cpu_s_per_min": outcome.cpu_s / minutes,
-                   "bytes_per_min": outcome.library_bytes / minutes, "wall_s": outcome.wall_s}
+    out["cost"] = {} if np.isnan(outcome.cpu_s) else {
+        "cpu_s_per_min": outcome.cpu_s / minutes,
+        "bytes_per_min": outcome.library_bytes / minutes, "wall_s": outcome.wall_s}
     return out
 
 
@@ -276,8 +286,18 @@ def _groups(truth: Truth, answer: Answer) -> dict[str, Any]:
     return figures
 
 
-def _partial(truth: Truth, answer: Answer) -> dict[str, Any]:
-    """Segments of partial copies, per edit and together, from the run that looks for clips."""
+def for_parts(truth: Truth) -> list[str]:
+    """The files that figures of parts are counted on: originals, files that have a part of one,
+    and what must not be taken for a part. Whole copies tell nothing of parts, and cost as much."""
+    wanted = (truth.partial & truth.gated) | (truth.kind == SHARED)
+    chosen = {int(k) for side in (truth.i, truth.j) for k in side[wanted]}
+    kinds = ("original", "hard", "piece", "blank")
+    return [f.name for k, f in enumerate(truth.files) if k in chosen or f.kind in kinds]
+
+
+def _partial(truth: Truth, answer: Answer, default: Answer) -> dict[str, Any]:
+    """Segments of partial copies, per edit and together, from the run that looks for clips; speed
+    and mirror from the ``default`` run, which saw the whole copies, too."""
     hits = _listed(truth, answer)
     which = truth.partial & truth.gated
     boot, g = truth.boot, truth.ga[which]
@@ -305,7 +325,8 @@ def _partial(truth: Truth, answer: Answer) -> dict[str, Any]:
         "overlap": _prf(overlap), "within_1s": _prf(within), "cuts_within_1s": _prf(cuts),
         "start_error_median_s": float(np.median(starts)) if starts else float("nan"),
         "start_error_p90_s": float(np.percentile(starts, 90)) if starts else float("nan"),
-        **_speed_and_mirror(truth, answer, hits),
+        "files": len(for_parts(truth)),
+        **_speed_and_mirror(truth, default, _listed(truth, default)),
         "shared_intro": _shared(truth, answer),
     }
 

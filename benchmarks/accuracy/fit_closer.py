@@ -5,7 +5,9 @@
 The library must hold the train set's features and pictures (run `twinreel dups SET --clips` first;
 the files must still be there). Looked at again are the pairs that share content, and of the others
 the likeliest of those that are doubtful under the model's Calibration. A logistic regression of
-(proof of the descriptors, proof of the pictures). Nothing of the test split is read.
+(correlation, proof) of the pictures, without the true pairs that were laid at a wrong place (they
+correlate less than PLACED): what such a look shows is not what a copy looks like. Nothing of the
+test split is read.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ from benchmarks.accuracy.fit import _made, shared_s
 from twinreel import compare as c
 from twinreel import models
 from twinreel.closer import CloserTask, look_closer
-from twinreel.doubt import HOPELESS, REACH_S, first_proof, possible_lines
+from twinreel.doubt import HOPELESS, REACH_S, possible_lines
 from twinreel.errors import VideoError
 from twinreel.store import Library
+
+PLACED = 0.75
 
 
 def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[str, Any]]:
@@ -75,7 +79,7 @@ def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[
                         "names": (name[m.a], name[m.b]),
                         "label": m in true,
                         "before": m.score,
-                        "x": (first_proof(a, b, calibration), seen.witness.vector()[3]),
+                        "x": (seen.witness.correlation, seen.witness.vector()[3]),
                         "seen": (seen.fit, seen.witness.correlation, seen.line.speed),
                     }
                 )
@@ -92,7 +96,8 @@ def main() -> None:
     a = p.parse_args()
     rows = collect(a.library, a.model, a.truth, a.negatives)
     x, y = np.array([r["x"] for r in rows]), np.array([r["label"] for r in rows])
-    found = LogisticRegression(C=10.0, max_iter=5000).fit(x, y)
+    placed = ~y | (x[:, 0] >= PLACED)
+    found = LogisticRegression(C=10.0, max_iter=5000).fit(x[placed], y[placed])
     weights = tuple(round(float(w), 3) for w in found.coef_[0])
     print(f"closer_weights={weights} closer_bias={found.intercept_[0]:.3f}")
     score = found.predict_proba(x)[:, 1]

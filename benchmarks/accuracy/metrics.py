@@ -1,9 +1,8 @@
 """The measures, as pure functions on arrays and spans. No files, no tools, no torch.
 
-    >>> recall_at_precision_one(np.array([0.9, 0.4]), np.array([0.5, 0.1]))
-    0.5
-    >>> average_precision(np.array([0.9, 0.5, 0.4]), np.array([True, False, True]))
-    0.8333333333333333
+    >>> ranking = Ranking(np.array([0.9, 0.5, 0.4]), np.array([True, False, True]))
+    >>> ranking.average_precision(), ranking.recall_at_precision_one()
+    (0.8333333333333333, 0.5)
 """
 
 from __future__ import annotations
@@ -16,51 +15,74 @@ import numpy.typing as npt
 
 from .truth import Segment, union_s
 
-__all__ = ["Bootstrap", "GroupCounts", "SegmentScore", "average_precision", "f_score",
-           "group_counts", "precision_one_threshold", "recall_at_precision_one", "segments_f",
-           "segments_within"]
+__all__ = ["Bootstrap", "GroupCounts", "Ranking", "SegmentScore", "average_precision", "f_score",
+           "group_counts", "segments_f", "segments_within"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-def average_precision(scores: Floats, positive: Bools, weights: Floats | None = None) -> float:
-    """Micro average precision: area under precision over recall, all pairs in one ranking.
+class Ranking:
+    """Pairs from most to least alike, sorted once and weighed many times (bootstrap).
 
     Args:
         scores: (n,) higher is more alike; equal scores are one step of the ranking.
         positive: (n,) bool.
-        weights: (n,) how often a pair counts (bootstrap); default 1.
+
+    ``order`` (n,) sorts what belongs to the pairs; weights are given in that order.
+    """
+
+    def __init__(self, scores: Floats, positive: Bools) -> None:
+        if scores.shape != positive.shape:
+            raise ValueError(f"one truth a score: got {scores.shape = }, {positive.shape = }")
+        self.order = np.argsort(-scores, kind="stable")
+        s, positive = scores[self.order], positive[self.order]
+        begins = np.insert(s[1:] != s[:-1], 0, True) if len(s) else np.array([], bool)
+        first = np.flatnonzero(begins)
+        step = np.cumsum(begins) - 1
+        self.positives, self.negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
+        # Where the step of each positive ends, and the step of each negative begins.
+        self.ends = np.append(first[1:], len(s))[step[self.positives]]
+        self.begins = first[step[self.negatives]]
+
+    def average_precision(self, weights: Floats | None = None) -> float:
+        """Micro average precision: area under precision over recall. nan without a positive."""
+        w = np.ones(len(self.order)) if weights is None else weights
+        mine = w[self.positives]
+        total = float(mine.sum())
+        if not total:
+            return float("nan")
+        # Up to and with its step, for each positive.
+        hits = np.append(0.0, np.cumsum(mine))[np.searchsorted(self.positives, self.ends)]
+        seen = np.cumsum(w)[self.ends - 1]
+        return float(np.sum(mine * hits / np.maximum(seen, 1e-12)) / total)
+
+    def recall_at_precision_one(self, weights: Floats | None = None) -> float:
+        """Part of the positives that score above every negative. nan without a positive."""
+        w = np.ones(len(self.order)) if weights is None else weights
+        mine = w[self.positives]
+        total = float(mine.sum())
+        if not total:
+            return float("nan")
+        weighty = w[self.negatives] > 0
+        hardest = int(np.argmax(weighty))
+        above = self.begins[hardest] if weighty.any() else len(w)
+        return float(mine[self.positives < above].sum()) / total
+
+
+def average_precision(scores: Floats, positive: Bools, weights: Floats | None = None) -> float:
+    """Micro average precision, all pairs in one ranking.
+
+    Args:
+        scores: (n,) higher is more alike; equal scores are one step of the ranking.
+        positive: (n,) bool.
+        weights: (n,) how often a pair counts; default 1.
 
     Returns:
         0 to 1; nan without a positive.
     """
-    if scores.shape != positive.shape:
-        raise ValueError(f"one truth a score: got {scores.shape = }, {positive.shape = }")
-    w = np.ones(len(scores)) if weights is None else weights
-    order = np.argsort(-scores, kind="stable")
-    s, p, w = scores[order], positive[order], w[order]
-    last = np.flatnonzero(np.append(s[1:] != s[:-1], True)) if len(s) else np.array([], int)
-    hits, seen = np.cumsum(w * p)[last], np.cumsum(w)[last]
-    if not len(hits) or hits[-1] == 0:
-        return float("nan")
-    precision = hits / np.maximum(seen, 1e-12)
-    return float(np.sum(np.diff(np.concatenate([[0.0], hits])) * precision) / hits[-1])
-
-
-def precision_one_threshold(negatives: Floats, weights: Floats | None = None) -> float:
-    """The hardest negative's score: a threshold must lie above it."""
-    if weights is not None:
-        negatives = negatives[weights > 0]
-    return float(negatives.max()) if len(negatives) else float("-inf")
-
-
-def recall_at_precision_one(positives: Floats, negatives: Floats,
-                            positive_weights: Floats | None = None,
-                            negative_weights: Floats | None = None) -> float:
-    """Part of ``positives`` that score above every one of ``negatives``."""
-    least = precision_one_threshold(negatives, negative_weights)
-    return weighted_mean(positives > least, positive_weights)
+    ranking = Ranking(scores, positive)
+    return ranking.average_precision(None if weights is None else weights[ranking.order])
 
 
 def weighted_mean(values: npt.NDArray[np.generic], weights: Floats | None = None) -> float:
@@ -95,10 +117,16 @@ class Bootstrap:
         place = {name: i for i, name in enumerate(self.names)}
         return np.array([place[name] for name in names], dtype=np.intp)
 
-    def pair_weights(self, a: npt.NDArray[np.intp], b: npt.NDArray[np.intp], draw: int) -> Floats:
-        """(n,) weights of pairs between groups ``a`` and ``b`` in one draw."""
+    def pairs(self, a: npt.NDArray[np.intp], b: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """(n,) codes of pairs between groups ``a`` and ``b``, for :meth:`pair_weights`."""
+        return a * len(self.names) + b
+
+    def pair_weights(self, pairs: npt.NDArray[np.intp], draw: int) -> Floats:
+        """(n,) weights of pairs in one draw: of two groups the product, of one its own."""
         w = self.draws[draw]
-        return np.where(a == b, w[a], w[a] * w[b])
+        table = np.outer(w, w)
+        np.fill_diagonal(table, w)
+        return table.ravel().take(pairs)
 
     def interval(self, measure: Callable[[int], float]) -> tuple[float, float]:
         """95 % interval of ``measure(draw)`` over all draws, nan draws left out."""

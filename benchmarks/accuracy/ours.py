@@ -68,11 +68,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The three runs on one split: defaults, every scored pair, and clips in longer videos."""
+    """The runs on one split: defaults, every scored pair, and clips in longer videos (or None)."""
 
     default: Answer
     everything: Answer
-    clips: Answer
+    clips: Answer | None
     cpu_s: float
     wall_s: float
     library_bytes: int
@@ -133,12 +133,13 @@ def _name(path: str) -> str:
 
 
 def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
-        reuse: bool = False) -> Outcome:
-    """Run ``dups`` three times over ``videos``: cold with defaults, then on the filled library.
+        clips: Path | None = None, reuse: bool = False) -> Outcome:
+    """Run ``dups`` over ``videos``: cold with defaults, then on the filled library.
 
     Args:
         command: How to call twinreel, as in a shell.
         extra: More arguments (a model, random weights).
+        clips: Look for clips inside longer videos, too, among the videos of this folder.
         reuse: Keep the library of an earlier run, and its cost with it (nan where none is known,
             as for a library that another model's run filled).
 
@@ -151,26 +152,27 @@ def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
     if cold:
         for path in out.iterdir():
             path.unlink()
-    base = [*shlex.split(command), "dups", str(videos), "--library", str(library), *extra]
+    base = [*shlex.split(command), "dups", "--library", str(library), *extra]
     before, started = _children_cpu(), time.monotonic()
-    default = _report(base, out / "default.json", ())
+    default = _report([*base, str(videos)], out / "default.json")
     if cold:
         size = sum(p.stat().st_size for p in out.glob("library.db*"))
         cost.write_text(json.dumps({"cpu_s": _children_cpu() - before,
                                     "wall_s": time.monotonic() - started, "bytes": size}))
-    everything = _report(base, out / "all.json", ("--all-matches", "--length-tolerance", "any"))
-    clips = _report(base, out / "clips.json", ("--clips",))
+    everything = _report([*base, str(videos), "--all-matches", "--length-tolerance", "any"],
+                         out / "all.json")
+    inside = _report([*base, str(clips), "--clips"], out / "clips.json") if clips else None
     unknown = {"cpu_s": float("nan"), "wall_s": float("nan"), "bytes": 0}
     paid = json.loads(cost.read_text()) if cost.is_file() else unknown
     version = subprocess.run([*shlex.split(command), "--version"], capture_output=True, text=True,
                              check=False).stdout.strip()
-    return Outcome(default, everything, clips, paid["cpu_s"], paid["wall_s"], paid["bytes"],
+    return Outcome(default, everything, inside, paid["cpu_s"], paid["wall_s"], paid["bytes"],
                    version)
 
 
-def _report(base: Sequence[str], path: Path, extra: Sequence[str]) -> Answer:
+def _report(command: Sequence[str], path: Path) -> Answer:
     path.unlink(missing_ok=True)
-    done = subprocess.run([*base, *extra, "-q", "-o", str(path)], capture_output=True, text=True,
+    done = subprocess.run([*command, "-q", "-o", str(path)], capture_output=True, text=True,
                           check=False, env={**os.environ, "NO_COLOR": "1"})
     if done.returncode not in (0, 1) or not path.is_file():
         raise RuntimeError(f"twinreel ended with {done.returncode}: {done.stderr[-1500:]}")

@@ -178,7 +178,7 @@ def deal(clips: Sequence[Clip], naturals: Mapping[str, Natural], probes: Mapping
         out += _pieces(split, by_group)
         out += _compilations(split, groups, by_group, probes, count)
         out += _equal_sized(split, groups, by_group, probes, count)
-        out += _blanks(split, groups, by_group, probes, font)
+        out += _blanks(split, groups, by_group, probes, count, font)
     for clip in clips:
         out += _as_found(clip, naturals, by_group, per_edit)
     out.append(_long(by_group))
@@ -348,7 +348,7 @@ def _equal_sized(split: str, groups: Sequence[str], by_group: Mapping[str, Clip]
 
 
 def _blanks(split: str, groups: Sequence[str], by_group: Mapping[str, Clip],
-            probes: Mapping[str, Probe], font: str) -> list[Recipe]:
+            probes: Mapping[str, Probe], count: int, font: str) -> list[Recipe]:
     """Pictures that prove nothing, slides of one template, and clips that are mostly black."""
     lavfi = {
         "test": {"black": "color=black:s=640x360:r=25", "white": "color=white:s=640x360:r=25",
@@ -378,22 +378,22 @@ def _blanks(split: str, groups: Sequence[str], by_group: Mapping[str, Clip],
         ))
     able = [g for g in groups if 6 <= probes[g].duration_s <= 10.5]
     able.sort(key=lambda g: _digest(f"black60/{g}"))
-    for group in able[:3]:
+    for place, group in enumerate(able[:count]):
         me, d, lo = f"@original:{group}", probes[group].duration_s, by_group[group].window[0]
         out.append(Recipe(
             f"black60/{group}", split, "edit", group, (me,),
             ("-i", me, "-an", "-vf", f"{CANVAS},tpad=start_duration={1.5 * d:.3f}:color=black",
              *DEFAULT_CODEC.split()),
-            edit="black_60", tier=2, degraded=True,
+            edit="black_60", tier=2, degraded=True, place=place,
             content=(Content(group, (lo, lo + d), (1.5 * d, INF)),),
         ))
-    for group in able[3:6]:
+    for place, group in enumerate(able[3 : 3 + count]):
         me, d, lo = f"@original:{group}", probes[group].duration_s, by_group[group].window[0]
         out.append(Recipe(
             f"fade/{group}", split, "edit", group, (me,),
             ("-i", me, "-an", "-vf", f"fade=t=in:d=2,fade=t=out:st={d - 2:.3f}:d=2",
              *DEFAULT_CODEC.split()),
-            edit="fade_black", tier=2, degraded=True,
+            edit="fade_black", tier=2, degraded=True, place=place,
             content=(Content(group, (lo, lo + d), (0.0, INF)),),
         ))
     return out

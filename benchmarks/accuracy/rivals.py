@@ -1,7 +1,8 @@
 """The other tools on the same files: ``python -m benchmarks.accuracy.rivals --work WORK``.
 
-Runs in an environment of its own (rivals.txt). Every file is hashed once and cached; then every
-pair gets one score, higher meaning more alike, saved as ``WORK/rivals/SPLIT/NAME_scores.npy``.
+Runs in an environment of its own (rivals.txt), the first seed's surrogate in twinreel's. Every file
+is hashed once and cached, files side by side on all cores; then every pair gets one score, higher
+meaning more alike, saved as ``WORK/rivals/SPLIT/NAME_scores.npy``.
 What a tool is stands in ``kind``: ``run`` is the tool itself, ``recipe`` its published recipe on
 the same hash library, ``surrogate`` our own writing of its published rule, never to be quoted as
 the product, ``floor`` what anything must beat.
@@ -17,7 +18,9 @@ import os
 import pickle
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +28,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import truth
+from . import seed, truth
+from .seed import NEVER
 
-__all__ = ["RIVALS", "Rival", "main"]
+__all__ = ["BY_NAME", "RIVALS", "Rival", "main"]
 
 Scores = npt.NDArray[np.float32]
-NEVER = -1.0  # the tool does not compare such a pair
+SAVE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Rival:
     hash: Callable[[Any], Any]
     score: Callable[[list[Any], list[float]], Scores]
     shared_decode: bool = False  # hash gets Looks
+    own_environment: bool = True  # False: runs where twinreel runs
 
 
 def _bits(a: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -207,15 +212,22 @@ RIVALS: tuple[Rival, ...] = (
           "ImageHash pHash of 25 frames in one montage, at most 8 of 64 bits, no duration gate",
           1 - 8 / 64 - 1e-6,
           _with_looks("stash_phash"), _one_word_score, True),
-    Rival("vdf", "VDF classic", "surrogate", "middle frame, 32x32 grey, 96 %, duration 20 %", 0.96,
+    Rival("vdf", "surrogate of VDF classic", "surrogate",
+          "middle frame, 32x32 grey, 96 %, duration 20 %", 0.96,
           _with_looks("vdf_grey"), _vdf_score, True),
-    Rival("similario", "similario (czkawka 12)", "surrogate",
+    Rival("similario", "surrogate of similario (czkawka 12)", "surrogate",
           "3D-DCT, 5 windows, distance 0.25, 60 % of windows, duration 20 %", 0.75,
           _with_looks("dct_bits"), _dct_score, True),
+    Rival("seed", "surrogate of the first seed, random weights", "surrogate",
+          f"ResNet-{seed.DEPTH} with random weights at {seed.SIDE} lines (its own: ResNet-152 with "
+          "ImageNet's at 224), one frame a second, rows flattened, exact length, epsilon 0.001",
+          1 / (1 + 0.001), seed.rows,
+          lambda hashes, durations: seed.scores(hashes), own_environment=False),
     Rival("colours", "colour histogram", "floor", "512 colours, overlap; threshold from train",
           None, _with_looks("colours"), _colour_score, True),
     Rival("exact", "exact hash", "floor", "same bytes", 1.0, _exact_hash, _exact_score),
 )
+BY_NAME = {rival.name: rival for rival in RIVALS}
 
 
 @contextlib.contextmanager
@@ -251,67 +263,95 @@ class _Cache:
         temporary.replace(self.path)
 
 
-def _run(work: Path, split: str, rivals: Sequence[Rival]) -> None:
+def _hash(path: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """A row of each rival's cache for one file; those that share a decoding each pay for it."""
+    decoded, decode_s = None, 0.0
+    rows = {}
+    for name in names:
+        rival, before = BY_NAME[name], _cpu()
+        try:
+            if rival.shared_decode and decoded is None:
+                from . import looks
+
+                decoded = looks.look(path)
+                decode_s = _cpu() - before
+                before = _cpu()
+            made = rival.hash(decoded if rival.shared_decode else path)
+            spent = _cpu() - before + decode_s * rival.shared_decode
+            rows[name] = {"hash": made, "cpu_s": spent, "bytes": _size(made), "error": ""}
+        except Exception as error:  # a rival that cannot read a file misses its pairs; counted
+            rows[name] = {"hash": None, "cpu_s": _cpu() - before, "bytes": 0,
+                          "error": f"{type(error).__name__}: {error}"[:300]}
+    return rows
+
+
+def _run(work: Path, split: str, rivals: Sequence[Rival], jobs: int) -> None:
     files = truth.load(work / f"truth_{split}.json")
     folder = work / "rivals" / split
     folder.mkdir(parents=True, exist_ok=True)
     caches = {r.name: _Cache(folder / f"{r.name}.pickle") for r in rivals}
-    fresh: set[str] = set()
-    keys = [f"{f.name}:{(work / 'set' / split / f.name).stat().st_size}" for f in files]
-    for n, (file, key) in enumerate(zip(files, keys, strict=True)):
-        path = str(work / "set" / split / file.name)
-        decoded, decode_s = None, 0.0
-        for rival in rivals:
-            rows = caches[rival.name].rows
-            if key in rows and not rows[key]["error"]:
-                continue
-            before = _cpu()
-            try:
-                if rival.shared_decode and decoded is None:
-                    from . import looks
+    paths = [work / "set" / split / f.name for f in files]
+    keys = [f"{path.name}:{path.stat().st_size}" for path in paths]
+    wanted: dict[str, list[str]] = {}
+    for key in keys:
+        names = [n for n, c in caches.items() if key not in c.rows or c.rows[key]["error"]]
+        if names:
+            wanted[key] = names
+    fresh = {name for names in wanted.values() for name in names}
+    # The longest file first: begun last, it would leave a core idle.
+    order = sorted(range(len(files)), key=lambda k: -files[k].duration_s)
+    with ProcessPoolExecutor(jobs) as pool:
+        soon = {pool.submit(_hash, str(paths[k]), wanted[keys[k]]): keys[k] for k in order
+                if keys[k] in wanted}
+        saved = time.monotonic()
+        for n, future in enumerate(as_completed(soon), 1):
+            for name, row in future.result().items():
+                caches[name].rows[soon[future]] = row
+            if time.monotonic() - saved > SAVE_EVERY_S or n == len(soon):
+                for name in fresh:
+                    caches[name].save()
+                saved = time.monotonic()
+                print(f"{split}: {n} of {len(soon)} files hashed", flush=True)
+        todo = [r for r in rivals if r.name in fresh
+                or not _same_set(folder / f"{r.name}.json", files, r)]
+        for said in pool.map(_score, [r.name for r in todo], [work] * len(todo),
+                             [split] * len(todo), [keys] * len(todo)):
+            print(said, flush=True)
 
-                    decoded = looks.look(path)
-                    decode_s = _cpu() - before
-                    before = _cpu()
-                made = rival.hash(decoded if rival.shared_decode else path)
-                spent = _cpu() - before + decode_s * rival.shared_decode
-                fresh.add(rival.name)
-                rows[key] = {"hash": made, "cpu_s": spent, "bytes": _size(made), "error": ""}
-            except Exception as error:  # a rival that cannot read a file misses its pairs; counted
-                rows[key] = {"hash": None, "cpu_s": _cpu() - before, "bytes": 0,
-                             "error": f"{type(error).__name__}: {error}"[:300]}
-        if n % 40 == 39 or n == len(files) - 1:
-            for cache in caches.values():
-                cache.save()
-            print(f"{split}: {n + 1} of {len(files)} files hashed", flush=True)
+
+def _score(name: str, work: Path, split: str, keys: Sequence[str]) -> str:
+    """Score all pairs of one rival from its cache, and write scores and their note."""
+    rival, folder = BY_NAME[name], work / "rivals" / split
+    files = truth.load(work / f"truth_{split}.json")
+    rows = _Cache(folder / f"{name}.pickle").rows
+    made = [rows[k] for k in keys]
+    good = [i for i, r in enumerate(made) if not r["error"]]
+    scores = np.full((len(files), len(files)), NEVER, np.float32)
+    began = time.monotonic()
+    part = rival.score([made[i]["hash"] for i in good], [files[i].duration_s for i in good])
+    scores[np.ix_(good, good)] = part
+    temporary = folder / f"{name}_scores.part.npy"
+    np.save(temporary, scores)
+    temporary.replace(folder / f"{name}_scores.npy")
     minutes = sum(f.duration_s for f in files) / 60
-    for rival in rivals:
-        known = folder / f"{rival.name}.json"
-        if rival.name not in fresh and known.is_file() and _same_set(known, files, rival):
-            continue
-        made_rows = [caches[rival.name].rows[k] for k in keys]
-        good = [i for i, r in enumerate(made_rows) if not r["error"]]
-        scores = np.full((len(files), len(files)), NEVER, np.float32)
-        part = rival.score([made_rows[i]["hash"] for i in good],
-                           [files[i].duration_s for i in good])
-        scores[np.ix_(good, good)] = part
-        temporary = folder / f"{rival.name}_scores.part.npy"
-        np.save(temporary, scores)
-        temporary.replace(folder / f"{rival.name}_scores.npy")
-        note = {"names": [f.name for f in files], "title": rival.title, "kind": rival.kind,
-                "rule": rival.rule, "threshold": rival.threshold,
-                "cpu_s_per_min": sum(r["cpu_s"] for r in made_rows) / minutes,
-                "bytes_per_min": sum(r["bytes"] for r in made_rows) / minutes,
-                "failed": [[f.name, r["error"]] for f, r in zip(files, made_rows, strict=True)
-                           if r["error"]]}
-        (folder / f"{rival.name}.json").write_text(json.dumps(note, indent=1))
-        print(f"{split}: {rival.name} scored, {len(files) - len(good)} files failed", flush=True)
+    note = {"names": [f.name for f in files], "title": rival.title, "kind": rival.kind,
+            "rule": rival.rule, "threshold": rival.threshold,
+            "cpu_s_per_min": sum(r["cpu_s"] for r in made) / minutes,
+            "bytes_per_min": sum(r["bytes"] for r in made) / minutes,
+            "failed": [[f.name, r["error"]] for f, r in zip(files, made, strict=True)
+                       if r["error"]]}
+    (folder / f"{name}.json").write_text(json.dumps(note, indent=1))
+    return (f"{split}: {name} scored in {time.monotonic() - began:.0f} s, "
+            f"{len(files) - len(good)} files failed")
 
 
 def _same_set(path: Path, files: Sequence[truth.FileTruth], rival: Rival) -> bool:
     """Whether the scores beside ``path`` were made for these files by this rule."""
+    if not path.is_file():
+        return False
     note = json.loads(path.read_text())
     return bool(note["names"] == [f.name for f in files] and note["rule"] == rival.rule
+                and note["title"] == rival.title
                 and note["threshold"] == rival.threshold)
 
 
@@ -331,12 +371,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--split", choices=("train", "test"), default="test")
     parser.add_argument("--only", help="names, with commas: " + ",".join(r.name for r in RIVALS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args(argv)
     wanted = set(args.only.split(",")) if args.only else {r.name for r in RIVALS}
     unknown = wanted - {r.name for r in RIVALS}
     if unknown:
         parser.error(f"no such rival: {sorted(unknown)}; there are {[r.name for r in RIVALS]}")
-    _run(args.work, args.split, [r for r in RIVALS if r.name in wanted])
+    _run(args.work, args.split, [r for r in RIVALS if r.name in wanted], args.jobs)
     return 0
 
 

@@ -1,10 +1,11 @@
 """The scoreboard: ``python -m benchmarks.accuracy.run`` builds, runs, and writes the tables.
 
-    --quick              a quarter of the set and the fast rivals
+    --quick              one source an edit, the fast rivals, no --clips
     --entry NAME=ARGS    twinreel with these arguments as one row (repeat it)
     --rivals NAMES       only these rivals, or none
 
-Writes ``benchmarks/results/accuracy.md``, ``accuracy.json`` and one SVG a tier.
+Writes ``benchmarks/results/accuracy.md``, ``accuracy.json`` and one SVG a tier. The first entry is
+run with ``--clips``, too, over what parts are counted on; the others, for comparison, are not.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import build, evaluate, ours, table, truth
+from . import build, evaluate, ours, rivals, table, truth
 from .edits import BY_NAME
 from .evaluate import Truth
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
-FAST = ("vpdq", "vdf", "colours", "exact")
-ALL = ("vpdq", "tmk", "videohash2", "stash", "vdf", "similario", "colours", "exact")
+FAST = ("vpdq", "stash", "vdf", "similario", "exact")
+ALL = tuple(rivals.BY_NAME)
 ENTRIES = ("twinreel=", "twinreel, weight-free=--model dctgrad.v1",
-           "twinreel, untrained=--weights random:0")
+           "twinreel, untrained=--weights random:0 --no-closer")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, default=Path("../shared/corpus"))
     parser.add_argument("--work", type=Path)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--depth", type=int, help="test sources an edit (default 8, quick 2)")
+    full = build.PER_EDIT["test"]
+    parser.add_argument("--depth", type=int,
+                        help=f"test sources an edit (default {full}, quick {build.QUICK})")
     parser.add_argument("--twinreel", default=f"{sys.executable} -m twinreel")
     parser.add_argument("--entry", action="append", metavar="NAME=ARGS",
                         help=f"default: {' '.join(repr(e) for e in ENTRIES)}")
@@ -58,34 +61,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     chosen = args.rivals or ",".join(FAST if args.quick else ALL)
-    rivals = () if chosen == "none" else tuple(chosen.split(","))
+    names = () if chosen == "none" else tuple(chosen.split(","))
+    if unknown := set(names) - set(ALL):
+        parser.error(f"no such rival: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    entries = () if args.no_twinreel else args.entry or ENTRIES[: 2 if args.quick else None]
     started = time.monotonic()
     work = args.work or build.DEFAULT_WORK / ("quick" if args.quick else "full")
-    full = build.PER_EDIT["test"]
     depth = args.depth or (build.QUICK if args.quick else full)
-    build.build(args.corpus, work, depth=depth)
+    stages: dict[str, float] = {}
+
+    def clock(stage: str) -> None:
+        stages[stage] = round(time.monotonic() - started - sum(stages.values()), 1)
+        print(f"{stage}: {stages[stage]:.0f} s", flush=True)
+
+    fitted = any(rivals.BY_NAME[name].threshold is None for name in names)
+    build.build(args.corpus, work, depth=depth, train_depth=2 if args.train else int(fitted))
+    clock("the set")
     methods: list[dict[str, Any]] = []
     notes: list[str] = list(args.note)
     test = Truth(truth.load(work / "truth_test.json"))
     version = ""
-    for entry in () if args.no_twinreel else args.entry or ENTRIES:
+    for number, entry in enumerate(entries):
         title, _, words = entry.partition("=")
-        row, version_ = _ours(args, work, title, words.split(), test)
+        row, version_ = _ours(args, work, title, words.split(), test,
+                              clips=number == 0 and not args.quick)
         methods.append(row)
         version = version or version_
-        print(f"{title}: done after {time.monotonic() - started:.0f} s", flush=True)
-    if rivals:
-        methods += _rivals(args, work, test, rivals)
+        clock(title)
+    if names:
+        methods += _rivals(args, work, test, names)
+        clock("rivals")
     if depth < full:
         notes.append(f"A part of the set: each edit meets {depth} test sources instead of {full}.")
-    left = sorted(set(ALL) - set(rivals))
+    left = [rivals.BY_NAME[name].title for name in ALL if name not in names]
     if left:
         notes.append(f"Left out of this run: {', '.join(left)}.")
     result = evaluate.plain(_result(args, test, methods, notes, version))
+    result["stages_s"] = stages
     args.results.mkdir(parents=True, exist_ok=True)
     _write(args.results / "accuracy.json", json.dumps(result, indent=1))
     _write(args.results / "accuracy.md", table.markdown(result))
-    if rivals or args.rivals_python:
+    if names or args.rivals_python:
         python = args.rivals_python or _make_environment(work)
         subprocess.run([str(python), "-m", "benchmarks.accuracy.plots",
                         str(args.results / "accuracy.json")], check=True)
@@ -96,17 +112,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _ours(args: argparse.Namespace, work: Path, title: str, extra: Sequence[str], test: Truth
-          ) -> tuple[dict[str, Any], str]:
+def _ours(args: argparse.Namespace, work: Path, title: str, extra: Sequence[str], test: Truth,
+          *, clips: bool) -> tuple[dict[str, Any], str]:
     """One row of twinreel on test; on train, a file beside it that is not in the table."""
     label = "".join(c if c.isalnum() else "_" for c in title)
+    parts = _parts(work, "test", test) if clips else None
     outcome = ours.run(args.twinreel, work / "set" / "test", work / "ours" / label / "test", extra,
-                       reuse=args.keep_libraries)
+                       clips=parts, reuse=args.keep_libraries)
     row = evaluate.evaluate_ours(test, outcome)
     if args.train:
         train = Truth(truth.load(work / "truth_train.json"))
+        parts = _parts(work, "train", train) if clips else None
         on_train = ours.run(args.twinreel, work / "set" / "train", work / "ours" / label / "train",
-                            extra, reuse=args.keep_libraries)
+                            extra, clips=parts, reuse=args.keep_libraries)
         figures = evaluate.plain(evaluate.evaluate_ours(train, on_train))
         _write(work / "ours" / label / "train.json", json.dumps(figures, indent=1))
     rule = f"`twinreel dups {' '.join(extra)}`".replace(" `", "`")
@@ -114,15 +132,27 @@ def _ours(args: argparse.Namespace, work: Path, title: str, extra: Sequence[str]
     return {"title": title, "kind": "ours", "rule": rule, **row}, outcome.version
 
 
+def _parts(work: Path, split: str, t: Truth) -> Path:
+    """A folder of the files that figures of parts are counted on, as hard links."""
+    folder = work / "set" / f"{split}_parts"
+    folder.mkdir(exist_ok=True)
+    build.show(work / "files" / split, folder, set(evaluate.for_parts(t)))
+    return folder
+
+
 def _rivals(args: argparse.Namespace, work: Path, test: Truth, names: Sequence[str]
             ) -> list[dict[str, Any]]:
-    python = args.rivals_python or _make_environment(work)
-    wanted = [("test", ",".join(names))]
-    if "colours" in names:  # the one whose threshold is fitted
-        wanted.append(("train", "colours"))
-    for split, only in wanted:
-        subprocess.run([str(python), "-m", "benchmarks.accuracy.rivals", "--work", str(work),
-                        "--split", split, "--only", only], check=True, cwd=HERE.parent.parent)
+    apart = args.rivals_python or _make_environment(work)
+    at_home = [n for n in names if not rivals.BY_NAME[n].own_environment]
+    wanted = [(apart, "test", [n for n in names if n not in at_home]),
+              (Path(sys.executable), "test", at_home),
+              # The ones whose threshold is fitted.
+              (apart, "train", [n for n in names if rivals.BY_NAME[n].threshold is None])]
+    for python, split, some in wanted:
+        if some:
+            subprocess.run([str(python), "-m", "benchmarks.accuracy.rivals", "--work", str(work),
+                            "--split", split, "--only", ",".join(some)], check=True,
+                           cwd=HERE.parent.parent)
     rows = []
     for name in sorted(names, key=_order(work)):
         note, scores = _scores(work, "test", name, test)

@@ -28,8 +28,12 @@ NEAR_BEST = 0.03  # a vote must be about the best of its row or column
 MOST_RUNS = 8
 ENOUGH = 0.95  # a line that gains this share of what any line could is taken at once
 SLACK = 0.05  # how far below the floor the moments just outside a run still belong to it
-UNUSUAL = 0.3  # share of its gain that the most unusual speed loses when lines are chosen
+UNUSUAL = 0.3  # share of its gain that the most unusual speed loses when lines are chosen ...
+UNUSUAL_PART = 0.6  # ... and where it is not the speed at which the two are of one length
+FURTHER = 0.15  # of the first run's gain that every further one must reach
 LEAST_GAIN = 0.35  # similarity above the floor, summed over a run
+ODD = 0.02  # |log speed| from which on a run is held against several pieces at the plain speed ...
+PIECE = 0.05  # ... of which each but the first has to pay this share of their gain
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,31 @@ def align(
         floor: similarity from which on moments speak for, not against, being the same.
         whole: length of b by length of a: the speed at which they are copies from end to end.
     """
+    runs = _runs(sims, times_a, times_b, step_s, floor, whole, SPEEDS)
+    if not any(abs(math.log(r.speed)) > ODD for r in runs):
+        return runs
+    # One line at another speed lies near all pieces of a video with something put in or taken out.
+    plain = _runs(sims, times_a, times_b, step_s, floor, 1.0, (1.0,))
+    pays = sum(r.gain for r in plain) * (1 - PIECE * (len(plain) - 1))
+    return plain if pays > sum(r.gain for r in runs) else runs
+
+
+def _runs(
+    sims: Floats,
+    times_a: Seconds,
+    times_b: Seconds,
+    step_s: float,
+    floor: float,
+    whole: float,
+    speeds: tuple[float, ...],
+) -> list[Run]:
+    """`align` with lines of these speeds and, for the first one, of the speed `whole`."""
     left = sims.copy()
     runs: list[Run] = []
     while len(runs) < MOST_RUNS:
-        best = _best_run(left, times_a, times_b, step_s, floor, whole if not runs else 1.0)
-        if best is None or (runs and best.gain < max(LEAST_GAIN, 0.05 * runs[0].gain)):
+        speed = whole if not runs else 1.0
+        best = _best_run(left, times_a, times_b, step_s, floor, speed, speeds)
+        if best is None or (runs and best.gain < max(LEAST_GAIN, FURTHER * runs[0].gain)):
             break
         runs.append(best)
         # A stretch is explained once: nothing else may claim its moments of either video.
@@ -75,7 +99,13 @@ def align(
 
 
 def _best_run(
-    sims: Floats, ta: Seconds, tb: Seconds, step: float, floor: float, whole: float
+    sims: Floats,
+    ta: Seconds,
+    tb: Seconds,
+    step: float,
+    floor: float,
+    whole: float,
+    speeds: tuple[float, ...],
 ) -> Run | None:
     """The stretch of a line with the largest gain; at equal gain the plainer line."""
     best_of_row, best_of_column = sims.max(axis=1), sims.max(axis=0)
@@ -92,9 +122,8 @@ def _best_run(
             run = _along(sims, ta, tb, speed, offset, step, floor)
             if run is None:
                 continue
-            # Most copies run at the speed of their source: another has to gain more.
-            likely = 1 - UNUSUAL * min(1.0, abs(math.log(speed)) / math.log(FASTEST))
-            mine = (round(run.gain * likely, 2), -abs(math.log(speed)), -abs(offset))
+            gain = run.gain * _likely(speed, whole)
+            mine = (round(gain, 2), -abs(math.log(speed)), -abs(offset))
             if mine > rank:
                 best, rank = run, mine
 
@@ -104,13 +133,19 @@ def _best_run(
         peak = np.minimum(best_of_row[:, None], best_of_column[None, :])
         at, to = np.nonzero((sims > floor) & (sims >= peak - NEAR_BEST))
         weight = (sims[at, to] - floor) ** 2
-        for speed in SPEEDS:
+        for speed in speeds:
             consider([(speed, o) for o in _peaks(tb[to] - speed * ta[at], weight, step)])
             if rank[0] >= ENOUGH * most:
                 break
     if best is None:
         return None
-    return _refined(best, sims, ta, tb, step, floor)
+    return _refined(best, sims, ta, tb, step, floor, whole)
+
+
+def _likely(speed: float, whole: float) -> float:
+    """The share of a line's gain that counts: most copies run at the speed of their source."""
+    costs = UNUSUAL if abs(speed / whole - 1) < ODD else UNUSUAL_PART
+    return 1 - costs * min(1.0, abs(math.log(speed)) / math.log(FASTEST))
 
 
 def _peaks(offsets: Seconds, weight: Floats, step: float) -> list[float]:
@@ -172,7 +207,9 @@ def _along(
     return Run(speed, offset, picked, near[picked], value[picked], float(total[end] - total[start]))
 
 
-def _refined(run: Run, sims: Floats, ta: Seconds, tb: Seconds, step: float, floor: float) -> Run:
+def _refined(
+    run: Run, sims: Floats, ta: Seconds, tb: Seconds, step: float, floor: float, whole: float
+) -> Run:
     """The same run on a line fitted to where its moments really agree best.
 
     Votes come from a grid of speeds. A straight line through the best partner of each moment
@@ -193,9 +230,15 @@ def _refined(run: Run, sims: Floats, ta: Seconds, tb: Seconds, step: float, floo
     speed, offset = np.polyfit(ta[run.rows_a], tb[pick], 1, w=np.sqrt(weight))
     if not SLOWEST < speed < FASTEST:
         return run
+    # A few seconds tell a speed badly: the plain one stands unless the fitted one gains enough.
+    shift = float(np.average(tb[pick] - ta[run.rows_a], weights=weight))
+    lines = [(float(speed), float(offset)), (1.0, shift)]
     if abs(speed - 1.0) * np.ptp(ta[run.rows_a]) < 0.5 * step:
-        # Less than the moments can tell: the plain speed, at the offset that fits it.
-        speed = 1.0
-        offset = float(np.average(tb[pick] - ta[run.rows_a], weights=weight))
-    found = _along(sims, ta, tb, float(speed), float(offset), step, floor)
-    return found if found is not None and found.gain >= run.gain - 0.02 * len(run.sims) else run
+        lines = lines[1:]  # less than the moments can tell
+    found = [_along(sims, ta, tb, *line, step, floor) for line in lines]
+    best = max(
+        (r for r in found if r is not None),
+        key=lambda r: r.gain * _likely(r.speed, whole),
+        default=None,
+    )
+    return best if best is not None and best.gain >= run.gain - 0.02 * len(run.sims) else run

@@ -36,7 +36,7 @@ BETTER = 0.3  # a crop must explain this share of the misfit
 LEAST_CUT = 0.04  # share of the picture's area that is worth a word
 # An overlay: grey levels of lasting difference, times the usual difference, share of the area.
 _STANDS_OUT, _TIMES_USUAL = 14.0, 5.0
-_LEAST_OVERLAY, _MOST_OVERLAY = 0.0015, 0.35
+_LEAST_OVERLAY, _MOST_OVERLAY = 0.0015, 0.25  # larger: another video beside this one
 _EITHER_WAY = 1.3  # tones may be matched in the direction that fits worse by this much
 _RIM = 5  # outermost pixels, where cut borders leave traces
 
@@ -173,10 +173,13 @@ def compare_pictures(a: Pixels, b: Pixels) -> Difference | None:
     if fit < HALF_FITS:
         return None
     side = a.shape[1]
-    overlay = find_overlay(view(_grey(a), seen, side), view(_grey(b), shown, side))
-    if fit < FITS and not overlay:
+    left, right = view(_grey(a), seen, side), view(_grey(b), shown, side)
+    found = _overlay(left, right)
+    # Where pictures do not fit, what is laid over must be all of it: the other half of a stack of
+    # two is a lasting difference in one place, too.
+    if fit < FITS and (found is None or _fit_outside(left, right, found.place) < FITS):
         return None
-    return Difference(seen, shown, overlay, fit)
+    return Difference(seen, shown, found.side if found else "", fit)
 
 
 def _grey(pictures: Pixels) -> Floats:
@@ -331,28 +334,54 @@ def find_overlay(a: Floats, b: Floats) -> str:
     Args:
         a, b: grey float32 (n, h, w), the same moments; at least three.
     """
+    found = _overlay(a, b)
+    return found.side if found else ""
+
+
+@dataclass(frozen=True)
+class _Overlay:
+    """Who carries it ('a', 'b', 'either'), how strong it stands out, where it is: bool (h, w)."""
+
+    side: str
+    strength: float
+    place: npt.NDArray[np.bool_]
+
+
+def _overlay(a: Floats, b: Floats) -> _Overlay | None:
+    """`find_overlay`, with the place."""
     if len(a) < 3:
-        return ""
+        return None
     (matched, error), (other, back) = _toned(a, b), _toned(b, a)
     # A clipped picture can be made from a full one, not the reverse; and a logo can be toned away
     # where its grey is nowhere else: look both ways where both are possible.
-    found = ("", 0.0)
+    found = None
     if error <= back * _EITHER_WAY:
         found = _carrier(matched, b)
     if back <= error * _EITHER_WAY:
-        side, strength = _carrier(other, a)
-        if strength > found[1]:
-            found = ({"a": "b", "b": "a"}.get(side, side), strength)
-    return found[0]
+        turned = _carrier(other, a)
+        if turned is not None and (found is None or turned.strength > found.strength):
+            side = {"a": "b", "b": "a"}.get(turned.side, turned.side)
+            found = _Overlay(side, turned.strength, turned.place)
+    return found
 
 
-def _carrier(matched: Floats, b: Floats) -> tuple[str, float]:
-    """`find_overlay` of pictures in the same tones; a is the first. And how strong it stands out:
-    the sum of what differs, in grey levels per pixel of the whole."""
+def _fit_outside(a: Floats, b: Floats, place: npt.NDArray[np.bool_]) -> float:
+    """Median correlation of pictures, (n, h, w) each, outside a place."""
+    rest = ~ndimage.binary_dilation(place, iterations=3)
+    if rest.mean() < 1 - 2 * _MOST_OVERLAY:
+        return 0.0
+    va, vb = (v[:, rest] - v[:, rest].mean(axis=1, keepdims=True) for v in (a, b))
+    length = np.sqrt((va * va).sum(axis=1) * (vb * vb).sum(axis=1))
+    return float(np.median((va * vb).sum(axis=1) / np.maximum(length, 1e-6)))
+
+
+def _carrier(matched: Floats, b: Floats) -> _Overlay | None:
+    """`find_overlay` of pictures in the same tones; a is the first. strength: the sum of what
+    differs, in grey levels per pixel of the whole."""
     # Cheap first: nothing lasting at half the size is nothing at all.
     half = np.abs(_halved(matched) - _halved(b))[:, _RIM // 2 : -_RIM // 2, _RIM // 2 : -_RIM // 2]
     if np.quantile(half, 0.4, axis=0).max() < _STANDS_OUT / 2:
-        return "", 0.0
+        return None
     extra_a, extra_b = _beyond(matched, b), _beyond(b, matched)  # what one has, the other lacks
     both = np.maximum(extra_a, extra_b)
     both[:, :_RIM], both[:, -_RIM:] = 0, 0
@@ -362,15 +391,15 @@ def _carrier(matched: Floats, b: Floats) -> tuple[str, float]:
     strong = lasting > max(_STANDS_OUT, _TIMES_USUAL * min(usual, 6.0))
     labels, count = ndimage.label(ndimage.binary_closing(strong, iterations=4) | strong)
     if not count:
-        return "", 0.0
+        return None
     sizes = ndimage.sum_labels(np.ones_like(lasting), labels, range(1, count + 1)) / lasting.size
     place = np.isin(labels, 1 + np.nonzero(sizes >= _LEAST_OVERLAY)[0])
     strong &= place
     # Spread over everything it is a graded or noisy copy, not a thing laid over.
     if not strong.any() or place.mean() > _MOST_OVERLAY:
-        return "", 0.0
+        return None
     if both[:, ~place].mean() * 4 > both[:, place].mean():
-        return "", 0.0
+        return None
     shown = both[:, strong].mean(axis=1)
     there = shown >= shown.max() / 2
     votes = [
@@ -383,8 +412,8 @@ def _carrier(matched: Floats, b: Floats) -> tuple[str, float]:
     vote = sum(votes)
     strength = float(lasting[strong].sum()) / lasting.size
     if abs(vote) < 0.35:
-        return "either", strength
-    return "b" if vote > 0 else "a", strength
+        return _Overlay("either", strength, place)
+    return _Overlay("b" if vote > 0 else "a", strength, place)
 
 
 def _log_ratio(x: float, y: float, spare: float) -> float:

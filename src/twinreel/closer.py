@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from twinreel import picture
+from twinreel.align import ODD
 from twinreel.compare import Witness, hear
 from twinreel.frames import Beat, Tally, frames_at, rotation_of
 from twinreel.picture import WHOLE, Rect
@@ -33,6 +34,7 @@ _DRIFT = 12  # shifts by which the last window may be off from the first
 _UNEVEN = 0.004  # fit that each of them costs: most copies run at the speed of their source
 _ROUGH = (8, 4, 12)  # shifts at which pictures are laid on each other
 _GOOD = 0.9
+PLAIN = 0.03  # fit that another speed than the source's costs, or a line of no length
 _FLAT = 6.0  # grey levels: evener pictures lie everywhere
 _UNLIKE = 0.25  # a moment that correlates so much less than usual shows something else
 _LEAST = 4  # moments; fewer prove nothing
@@ -99,7 +101,8 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     pictures = [(t, small(picture.from_jpeg(data))) for t, data in _some(strip, MOST_MOMENTS)]
     pictures = [(t, p) for t, p in pictures if p.std() > _FLAT]
     found = [_align(task, line, pictures, beat) for line in task.lines]
-    laid = max((f for f in found if f is not None), key=lambda f: f.fit, default=None)
+    longest = max((line.end - line.start for line in task.lines), default=1.0)
+    laid = max((f for f in found if f is not None), key=lambda f: _likely(f, longest), default=None)
     if laid is None:
         return None
     line, place = laid.line, laid.place
@@ -123,6 +126,12 @@ class _Laid:
     line: Line
     place: Place
     fit: float
+
+
+def _likely(laid: _Laid, longest_s: float) -> float:
+    """The fit, and a little for the plain speed and for a long line, which are likelier."""
+    plain = abs(laid.line.speed - 1) < ODD
+    return laid.fit + PLAIN * (plain + (laid.line.end - laid.line.start) / max(longest_s, 1e-3))
 
 
 def _within(line: Line, pictures: Sequence[tuple[float, Floats]]) -> list[tuple[float, Floats]]:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 10  # part of every context: pairs scored by other rules are never mixed
+VERSION = 11  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
@@ -48,8 +48,8 @@ class Calibration:
     similarity below which two moments count as unlike, `candidate` the mean similarity of a pair's
     best moments from which on it is aligned at all. `parts`: widths of the descriptors that a
     vector is made of, each a witness of its own; () for one. `closer_weights` and `closer_bias`
-    weigh what a closer look shows (see doubt.py): the first witness's proof and that of pictures
-    laid on each other; () for models that nobody has fitted them for.
+    weigh what a closer look shows (see doubt.py): correlation and proof of pictures laid on each
+    other; () for models that nobody has fitted them for.
     """
 
     weights: tuple[float, ...] = (25.0, 12.0, 0.0, 0.0, 1.0, 0.0)
@@ -316,10 +316,10 @@ def _explain(
         return None
     coarser = math.ceil(math.sqrt(max(1.0, len(rows_a) * len(rows_b) / PAIR_CELLS)))
     rows_a, rows_b = rows_a[::coarser], rows_b[::coarser]
-    sims = a.vectors[rows_a] @ b.vectors[rows_b].T
+    sims, floor = _telling(a.vectors[rows_a], b.vectors[rows_b], calibration.floor)
     step = max(step_of(a), step_of(b)) * coarser
     whole = b.duration_s / a.duration_s if a.duration_s > 0 else 1.0
-    runs = align(sims, a.times_s[rows_a], b.times_s[rows_b], step, calibration.floor, whole)
+    runs = align(sims, a.times_s[rows_a], b.times_s[rows_b], step, floor, whole)
     if not runs:
         return None
     runs = [replace(r, rows_a=rows_a[r.rows_a], rows_b=rows_b[r.rows_b]) for r in runs]
@@ -329,6 +329,33 @@ def _explain(
         covered([s.b for s in segments], b.duration_s),
     )
     return tuple(segments), weigh(runs, a, b, shared, calibration.parts)
+
+
+LEAST_TOLD = 4  # moments with a partner; of fewer it is not asked what sets them apart
+LOWER = 0.7  # the floor is that of similarities, which are higher
+OF_USUAL = 0.55  # of the usual best partner's similarity: less speaks against a moment
+
+
+def _telling(va: Floats, vb: Floats, floor: float) -> tuple[Floats, float]:
+    """How alike moments are, (n, m), and from which similarity on that speaks for the same.
+
+    Where a scene changes, moments are also asked what sets them apart from the rest of it: two
+    moments of one slow shot are alike at any distance, and lie on each other only at the right one.
+    The mean that they are set apart from is that of the moments with a partner in the other video.
+    """
+    sims = va @ vb.T
+    in_a, in_b = sims.max(axis=1) > floor, sims.max(axis=0) > floor
+    if min(in_a.sum(), in_b.sum()) < LEAST_TOLD:
+        return sims, floor
+    da, db = va - va[in_a].mean(axis=0), vb - vb[in_b].mean(axis=0)
+    power = math.sqrt(
+        float((da[in_a] ** 2).sum(axis=1).mean()) * float((db[in_b] ** 2).sum(axis=1).mean())
+    )
+    change = min(1.0, power / NOISE)
+    apart = np.clip(da @ db.T / max(power, 1e-9), -1.0, 1.0)
+    telling: Floats = (sims * (1.0 - change * (1.0 - apart) / 2)).astype(np.float32)
+    usual = float(np.median(telling[in_a].max(axis=1)))
+    return telling, max(floor * LOWER, OF_USUAL * usual)
 
 
 def is_short(segments: Sequence[Segment]) -> bool:
@@ -348,12 +375,13 @@ def relation_of(cover_a: float, cover_b: float) -> str:
 
 
 INTRO_SHARE = 0.5  # a shared head or tail longer than this share of either video is no intro
-INTRO_AT_S = 3.0  # how far from the very start or end it may lie
+INTRO_AT_S = 0.6  # how far from the very start or end it may lie; further in it is a clip
 
 
 def is_intro(m: Match, length_a: float, length_b: float) -> bool:
     """Whether all that two videos share is a short stretch at the head, the tail, or both."""
-    if not m.segments or max(m.coverage_a, m.coverage_b) > INTRO_SHARE:
+    shorter = min(length_a, length_b)
+    if not m.segments or max(s.a[1] - s.a[0] for s in m.segments) > INTRO_SHARE * shorter:
         return False
 
     def at_an_end(s: Segment) -> bool:

@@ -163,8 +163,8 @@ def measure(path: str, beat: Beat = lambda: None) -> float:
             for packet in container.demux(stream):
                 beat()
                 count += packet.size > 0
-                if packet.pts is not None and clock.base is not None:
-                    at = float(packet.pts * clock.base)
+                if packet.pts is not None:
+                    at = clock.seconds(packet.pts)
                     first = at if first is None else min(first, at)
                     last = at if last is None else max(last, at)
         except av.error.FFmpegError:
@@ -204,7 +204,7 @@ def check_intact(path: str, full: bool = False, beat: Beat = lambda: None) -> st
             tally = Tally()
             if full:
                 for frame in all_frames(container, stream, path, beat, tally):
-                    tally.last_s = max(tally.last_s, clock.of(frame) + clock.lasts(frame))
+                    tally.last_s = max(tally.last_s, sum(clock.of(frame)))
             else:
                 _read_tail(container, stream, clock, beat, tally)
     except VideoError as error:
@@ -234,6 +234,6 @@ def _read_tail(container: Any, stream: Any, clock: Clock, beat: Beat, tally: Tal
     try:
         for packet in [*tail, None]:
             for frame in stream.codec_context.decode(packet):
-                tally.last_s = max(tally.last_s, clock.of(frame) + clock.lasts(frame))
+                tally.last_s = max(tally.last_s, sum(clock.of(frame)))
     except av.error.FFmpegError:
         tally.bad += 1

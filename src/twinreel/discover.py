@@ -344,6 +344,19 @@ def _closed_folder(path: str, name: str) -> str:
     return UNFINISHED if name.endswith(_UNFINISHED) else ""
 
 
+def emptied_folder(path: str) -> str:
+    """The folder on the way to a file that somebody else empties (trash, snapshots), or ''."""
+    parts = path.split(os.sep)[:-1]
+    for part, below in zip(parts, [*parts[1:], ""], strict=True):
+        if part.lower() == "trash":
+            closed = TRASH if below == "files" else ""
+        else:
+            closed = _closed_folder("", part)
+        if closed in (TRASH, SYSTEM):
+            return part
+    return ""
+
+
 def _kind(mode: int) -> str:
     if stat.S_ISFIFO(mode):
         return "named pipe"

@@ -7,11 +7,11 @@ is looked at twice, and how often one video is opened for this is bounded.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from twinreel.closer import Closer, CloserTask, Line, work
 from twinreel.compare import (
@@ -19,7 +19,6 @@ from twinreel.compare import (
     SHORT_SCORE,
     Calibration,
     covered,
-    evidence,
     is_short,
     relation_of,
     step_of,
@@ -28,11 +27,13 @@ from twinreel.picture import Rect
 from twinreel.progress import Progress
 from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import Features, Match, Segment
-from twinreel.workers import WorkerPool
+from twinreel.workers import Idle, WorkerPool
 
-VERSION = 2  # part of the name under which a verdict is remembered
-HOPELESS = 0.02  # a lower score is not looked into: on the train split it was never a copy found
+VERSION = 3  # part of the name under which a verdict is remembered
+HOPELESS = 0.002  # a lower score is not looked into: on the train split it was never a copy found
+HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 PER_VIDEO = 3  # looks; the likeliest pairs come first
+MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
 REACH_S = 0.75  # how far off a moment may be, at most
 _LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
 _STALL_S, _TOTAL_S = 30.0, 120.0
@@ -55,6 +56,7 @@ class Look:
     path: Mapping[str, str]
     size: tuple[int, int]
     jobs: int
+    idle: Idle | None = None  # processes of the run that have nothing to do
 
 
 def look_again(
@@ -66,57 +68,128 @@ def look_again(
     """
     if not look.calibration.closer_weights:
         return
+    doubtful, sure = _parted(matches, look.sure)
+    doubts = _Doubts(look, sure)
     tasks: dict[str, tuple[CloserTask, Match]] = {}
-    for m, name, known in _asked(matches, look):
-        if known is not None:  # the pair was scored again since, under other options
-            told = unpack_match(m.a, m.b, *known)
-            if told != m:
-                yield told, ""
-        elif (task := _task(m, name, look)) is not None:
-            tasks[name] = task
+    twins: dict[str, list[Match]] = {}  # the doubts that the same look settles
+    for m in doubtful:
+        if (known := doubts.verdict(m)) is not None:
+            if known != m:  # the pair was scored again since, under other options
+                yield known, ""
+        elif (asked := doubts.asked(m)) is not None:
+            twins.setdefault(asked, []).append(m)
+        elif doubts.due(m) and (task := _task(m, doubts.name(m), look)) is not None:
+            tasks[doubts.ask(m)] = task
     if not tasks:
         return
     with (
-        WorkerPool(work, min(look.jobs, len(tasks)), _STALL_S, total_s=lambda _: _TOTAL_S) as pool,
+        WorkerPool(
+            work, min(look.jobs, len(tasks)), _STALL_S, total_s=lambda _: _TOTAL_S, idle=look.idle
+        ) as pool,
         progress.stage("look closer", len(tasks)) as tick,
     ):
         for event in pool.run(task for task, _ in tasks.values()):
             _, m = tasks[event.task.name]
+            same = twins.get(event.task.name, [])
             if event.kind == "item":
                 told = m if event.value is None else _told(m, event.value, look)
                 told = told if told.a <= told.b else told.swapped()
-                verdict = [told.score, pack_match(told)]
-                look.library.remember("closer", event.task.name, verdict)
-                yield told, ""
+                for one in (told, *(doubts.like(twin, told) for twin in same)):
+                    doubts.settle(one)
+                    yield one, ""
             elif event.kind == "failed":
-                yield m, str(event.value.detail)
+                for one in (m, *same):
+                    yield one, str(event.value.detail)
             if event.kind != "item":
                 tick()
 
 
-def _asked(matches: Iterable[Match], look: Look) -> Iterator[tuple[Match, str, Any]]:
-    """Doubtful matches, a < b, with their names and the verdicts that are kept."""
+def _parted(matches: Iterable[Match], least: float) -> tuple[list[Match], list[tuple[str, str]]]:
+    """The doubtful ones (a < b), the likeliest first, and the pairs of those that are sure."""
     doubtful, sure = [], []
     for m in matches:
-        if m.a != m.b and HOPELESS <= m.score < look.sure:
+        if m.a != m.b and HOPELESS <= m.score < least:
             doubtful.append(m if m.a <= m.b else m.swapped())
-        elif m.score >= look.sure and m.relation in ("exact", "copy"):
+        elif m.score >= least and m.relation in ("exact", "copy"):
             sure.append((m.a, m.b))
-    doubtful.sort(key=lambda m: (-m.score, m.a, m.b))
-    done = look.library.recall_all("closer")
-    ours = f"{VERSION} {look.made_by} "
-    # Looks of earlier runs count: else each run would go on where the last one stopped.
-    looks = Counter(key for name in done if name.startswith(ours) for key in name.split()[-2:])
-    together = families(sure)
-    for m in doubtful:
-        name = f"{ours}{m.a} {m.b}"
-        if name in done:
-            yield m, name, done[name]
-        elif together(m.a) == together(m.b):
-            continue  # copies of one video, whose own doubts change nothing
-        elif min(looks[m.a], looks[m.b]) < PER_VIDEO:
-            looks.update((m.a, m.b))
-            yield m, name, None
+    return sorted(doubtful, key=lambda m: (-m.score, m.a, m.b)), sure
+
+
+class _Doubts:
+    """Which pairs are to be looked at, and what looks have said. One look serves all pairs of the
+    same pictures: a copy in another container, or with other tags, shows nothing new."""
+
+    def __init__(self, look: Look, sure: list[tuple[str, str]]) -> None:
+        self._library = look.library
+        self._ours = f"{VERSION} {look.made_by} "
+        self._family = families(sure)
+        self._copies = Counter(key for pair in sure for key in pair)
+        self._most: dict[str, int] = {}  # copies of one member, by family
+        for key, count in self._copies.items():
+            self._most[self._family(key)] = max(count, self._most.get(self._family(key), 0))
+        self._twins: dict[str, str] = {}
+        self._first: dict[bytes, str] = {}
+        # Looks of earlier runs count: else each run would go on where the last one stopped.
+        self._verdicts: dict[frozenset[str], Match] = {}
+        done = look.library.recall_all("closer")
+        for name, known in sorted(done.items()):
+            if name.startswith(self._ours):
+                a, b = name.split()[-2:]
+                self._verdicts[frozenset((a, b))] = unpack_match(a, b, *known)
+        self._by_twins = {self._pair(m): m for m in self._verdicts.values()}
+        self._looks = Counter(key for pair in self._by_twins for key in pair)
+        self._asked: dict[frozenset[str], str] = {}
+
+    def twin(self, key: str) -> str:
+        """The first of the videos met so far that show the very same pictures, to the last byte."""
+        if key not in self._copies:
+            return key
+        if key not in self._twins:
+            strip = self._library.thumbs(key)
+            digest = hashlib.blake2b(b"".join(data for _, data in strip), digest_size=16)
+            digest.update(repr([(t, len(data)) for t, data in strip]).encode())
+            self._twins[key] = self._first.setdefault(digest.digest(), key) if strip else key
+        return self._twins[key]
+
+    def _pair(self, m: Match) -> frozenset[str]:
+        return frozenset((self.twin(m.a), self.twin(m.b)))
+
+    def verdict(self, m: Match) -> Match | None:
+        """What an earlier run saw of this pair or of one with the same pictures."""
+        known = self._verdicts.get(frozenset((m.a, m.b)))
+        if known is None and (of_twins := self._by_twins.get(self._pair(m))) is not None:
+            known = self.like(m, of_twins)
+        return known
+
+    def like(self, m: Match, told: Match) -> Match:
+        """What was told of a pair, as told of m, which shows the same pictures."""
+        way = told if self.twin(told.a) == self.twin(m.a) else told.swapped()
+        return replace(way, a=m.a, b=m.b)
+
+    def asked(self, m: Match) -> str | None:
+        """The name of this run's look that settles m, too."""
+        return self._asked.get(self._pair(m))
+
+    def due(self, m: Match) -> bool:
+        """Whether to look at m."""
+        if (family := self._family(m.a)) == self._family(m.b) and (
+            max(self._copies[m.a], self._copies[m.b]) < HUB * self._most[family]
+        ):
+            return False  # copies of one video, of which neither is likely to be kept
+        return min(self._looks[key] for key in self._pair(m)) < PER_VIDEO
+
+    def name(self, m: Match) -> str:
+        """Under which a look at m is remembered."""
+        return f"{self._ours}{m.a} {m.b}"
+
+    def ask(self, m: Match) -> str:
+        """Count a look at m; its name."""
+        self._looks.update(self._pair(m))
+        return self._asked.setdefault(self._pair(m), self.name(m))
+
+    def settle(self, told: Match) -> None:
+        """Remember what a look said."""
+        self._library.remember("closer", self.name(told), [told.score, pack_match(told)])
 
 
 def families(pairs: Iterable[tuple[str, str]]) -> Callable[[str], str]:
@@ -155,7 +228,10 @@ def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
         s = max(m.segments, key=lambda s: s.a[1] - s.a[0])
         lines.append(Line(s.speed, s.b[0] - s.speed * s.a[0], *s.a))
     like = abs(math.log(max(b.duration_s, 1e-3) / max(a.duration_s, 1e-3))) < _LIKE_LENGTH
-    plain = any(abs(x.speed - 1) < 0.01 and abs(x.offset) < 0.1 for x in lines)
+    plain = any(
+        abs(x.speed - 1) < 0.01 and abs(x.offset) < 0.1 and x.end - x.start > 0.9 * a.duration_s
+        for x in lines
+    )
     if like and not plain:
         lines.append(Line(1.0, 0.0, 0.0, a.duration_s))
     return tuple(lines)
@@ -164,13 +240,17 @@ def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
 def _told(m: Match, closer: Closer, look: Look) -> Match:
     """The match with the score that the closer look gives it, and what it saw."""
     a, b = look.reader(m.a), look.reader(m.b)
-    score = closer_score(first_proof(a, b, look.calibration), closer, look.calibration)
+    score = closer_score(closer, look.calibration)
     if is_short(m.segments) and closer.witness.correlation < SHORT_AGREES:
         score = min(score, SHORT_SCORE)
     segments, cover_a, cover_b, relation = m.segments, m.coverage_a, m.coverage_b, m.relation
     line = closer.line
-    if score > 0.5 and not any(_near(s, line) for s in segments):
-        # The descriptors had laid them on each other at other times.
+    seen_s = closer.span[1] - closer.span[0]
+    if score > 0.5 and not (
+        any(_near(s, line) for s in segments)
+        and seen_s <= sum(s.a[1] - s.a[0] for s in segments) + MORE_S
+    ):
+        # The descriptors had laid them on each other at other times, or seen less of it.
         half = step_of(a) / 2
         start = max(0.0, closer.span[0] - half, -line.offset / line.speed)
         end = min(a.duration_s, closer.span[1] + half, (b.duration_s - line.offset) / line.speed)
@@ -190,14 +270,12 @@ def _near(s: Segment, line: Line) -> bool:
     return abs(line.speed * middle + line.offset - there) <= max(1.0, 2 * REACH_S)
 
 
-def first_proof(a: Features, b: Features, calibration: Calibration) -> float:
-    found = evidence(a, b, calibration)
-    return found.witnesses[0].vector()[3] if found is not None else 0.0
+def closer_score(closer: Closer, calibration: Calibration) -> float:
+    """Probability from what the pictures say, 0..1.
 
-
-def closer_score(proof: float, closer: Closer, calibration: Calibration) -> float:
-    """Probability from the descriptors' proof and that of the pictures, 0..1."""
-    heard = (proof, closer.witness.vector()[3])
+    What the descriptors say is left out: their alignment was chosen for it among many.
+    """
+    heard = (closer.witness.correlation, closer.witness.vector()[3])
     x = calibration.closer_bias + sum(
         w * v for w, v in zip(calibration.closer_weights, heard, strict=True)
     )

@@ -6,13 +6,13 @@ video do not depend on its neighbours beyond float noise.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from twinreel import batches
 from twinreel.types import Features, Floats, FrameBatch, Pixels, Seconds
 
 Forward = Callable[[Pixels], Floats]
@@ -31,72 +31,60 @@ class _Open:
 
 
 class Batcher:
-    """Collects chunks of any number of videos and runs the network on full batches.
+    """Chunks of any number of videos -> the vectors of whole videos; full batches, batches.py.
 
     `add(name, chunk, blank)` and `close(name, note)`; both yield (name, note, times, blank,
     vectors) of videos that are complete. `drop(name)` forgets a failed video. `flush()` at the end.
     """
 
     def __init__(self, forward: Forward, batch_size: int) -> None:
-        self._forward = forward
-        self._batch_size = batch_size
-        self._open: OrderedDict[str, _Open] = OrderedDict()
-        self._waiting: list[tuple[str, Pixels]] = []
-        self._count = 0
+        self._open: dict[str, _Open] = {}
+        self._complete: list[str] = []
+        self._batches = batches.Batcher(batches.at_once(forward), batch_size, self._keep)
 
     def add(self, name: str, chunk: FrameBatch, blank: Any) -> Iterator[tuple[Any, ...]]:
         video = self._open.setdefault(name, _Open())
         video.times.append(chunk.times_s)
         video.blank.append(blank)
+        first = video.sent
         video.sent += len(chunk.pixels)
-        self._waiting.append((name, chunk.pixels))
-        self._count += len(chunk.pixels)
-        while self._count >= self._batch_size:
-            yield from self._run(self._batch_size)
+        self._batches.add(name, first, chunk.pixels)
+        yield from self._finished()
 
     def close(self, name: str, note: Any) -> Iterator[tuple[Any, ...]]:
         self._open[name].closed = (note,)
-        yield from self._finished([name])
+        self._look(name)
+        yield from self._finished()
 
     def drop(self, name: str) -> None:
         self._open.pop(name, None)
-        self._waiting = [(n, p) for n, p in self._waiting if n != name]
-        self._count = sum(len(p) for _, p in self._waiting)
+        self._batches.drop(name)
 
     def flush(self) -> Iterator[tuple[Any, ...]]:
-        while self._count:
-            yield from self._run(min(self._count, self._batch_size))
+        while self._batches.step():
+            yield from self._finished()
 
-    def _run(self, size: int) -> Iterator[tuple[Any, ...]]:
-        parts: list[tuple[str, Pixels]] = []
-        left = size
-        while left:
-            name, pixels = self._waiting.pop(0)
-            parts.append((name, pixels[:left]))
-            if len(pixels) > left:
-                self._waiting.insert(0, (name, pixels[left:]))
-            left -= len(parts[-1][1])
-        self._count -= size
-        vectors = self._forward(np.concatenate([p for _, p in parts]))
-        at = 0
-        for name, pixels in parts:
-            self._open[name].rows.append(vectors[at : at + len(pixels)])
-            self._open[name].back += len(pixels)
-            at += len(pixels)
-        yield from self._finished(list(OrderedDict.fromkeys(n for n, _ in parts)))
+    def _keep(self, name: str, first: int, vectors: Floats) -> None:
+        self._open[name].rows.append(vectors)
+        self._open[name].back += len(vectors)
+        self._look(name)
 
-    def _finished(self, names: list[str]) -> Iterator[tuple[Any, ...]]:
-        for name in names:
-            video = self._open[name]
-            if video.closed and video.back == video.sent:
-                del self._open[name]
-                yield (
-                    name,
-                    video.closed[0],
-                    np.concatenate(video.times),
-                    np.concatenate(video.blank),
-                    np.concatenate(video.rows),
-                )
+    def _look(self, name: str) -> None:
+        video = self._open[name]
+        if video.closed and video.back == video.sent:
+            self._complete.append(name)
+
+    def _finished(self) -> Iterator[tuple[Any, ...]]:
+        complete, self._complete = self._complete, []
+        for name in complete:
+            video = self._open.pop(name)
+            yield (
+                name,
+                video.closed[0],
+                np.concatenate(video.times),
+                np.concatenate(video.blank),
+                np.concatenate(video.rows),
+            )
 
 
 def features(

@@ -17,6 +17,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -28,9 +29,9 @@ from twinreel.types import Seconds
 Beat = Callable[[], None]
 SEEK_GAIN = 12  # a seek costs about as much as decoding this many frames
 UNKNOWN_GAIN_S = 12.0  # without an index, seek only over at least this many seconds
-RAW_FPS = 25.0  # streams without timestamps are read at this rate unless they state one
+RAW_FPS = 25  # streams without timestamps are read at this rate unless they state one
 GRAIN_S = 1e-6  # times closer than this are one: sums of floats
-NEAR_S = 1.0  # non-reference frames are left out until so long before the moment
+NEAR_FRAMES = 4  # non-reference frames are left out until so many before the moment
 # Decoders whose non-reference frames can be left out one by one.
 DROPPABLE = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
 # Containers whose index lists the key frames; others fill theirs by guessing.
@@ -55,46 +56,94 @@ def rotation_of(frame: Any) -> int:
 
 
 class Clock:
-    """Seconds from the first frame, out of a stream's timestamps."""
+    """When the frames of a stream are shown, out of their timestamps: ticks of its time base.
 
-    def __init__(self, stream: Any) -> None:
+    Note [which timestamp]: a frame has a time of showing and one of decoding. The first is
+    believed until it has gone back more often than the second: the rule that FFmpeg's own programs
+    follow. An AVI knows no times of showing; what its demuxer gives for them counts packets, so
+    with B-frames they go back and forth. A frame without any is shown when the last one ends.
+    """
+
+    def __init__(self, stream: Any, as_ffmpeg: bool = False) -> None:
+        """as_ffmpeg: believe an AVI's durations, which are guesses, as the ffmpeg command does."""
         base = rational(stream.time_base)
-        # A float: fractions cost a tenth of the decoding of small pictures.
-        self.base = float(base) if base else None
-        self.start: float | None = None
-        if self.base is not None and stream.start_time is not None:
-            self.start = stream.start_time * self.base
-        rate = rational(stream.guessed_rate) or rational(stream.average_rate)
-        self.frame_s = 1.0 / (float(rate) if rate else RAW_FPS)
-        self.count = 0
+        rate = rational(stream.guessed_rate) or rational(stream.average_rate) or Fraction(RAW_FPS)
+        self.base = base or Fraction(1, 90_000)
+        self.frame_s = float(1 / rate)
+        self.step = max(1, round(1 / (rate * self.base)))  # ticks of one frame
+        self.knows_showing = stream.container.format.name != "avi"
+        self.zero: int | None = stream.start_time if base else None
+        self.timed = self.zero is not None  # whether moments can be looked for
+        self._durations = self.knows_showing or as_ffmpeg
+        self._joins: tuple[int, ...] = ()
+        self._shift = 0
+        self.jumped()
 
-    def of(self, frame: Any) -> float:
-        """A frame's time; counted at the stream's rate where it has no timestamp."""
-        at = frame.time
-        if at is not None and at != at and self.base is not None:
-            at = frame.pts * self.base  # PyAV: what a flush brings has a stamp but no time base
+    def jumped(self, tick: int | None = None) -> None:
+        """Reading goes on elsewhere: at `tick`, or where the stream begins."""
+        self._coming = tick  # where the next frame is expected
+        self._last_pts: int | None = None
+        self._last_dts: int | None = None
+        self._pts_faults = self._dts_faults = 0
+
+    def _believed(self, frame: Any) -> int | None:
+        """One of a frame's timestamps (Note [which timestamp]); None where it has none."""
+        pts, dts = frame.pts if self.knows_showing else None, frame.dts
+        if dts is not None:
+            self._dts_faults += self._last_dts is not None and dts <= self._last_dts
+        if pts is not None:
+            self._pts_faults += self._last_pts is not None and pts <= self._last_pts
+        self._last_dts = dts if dts is not None else pts if pts is not None else self._last_dts
+        self._last_pts = pts if pts is not None else dts if dts is not None else self._last_pts
+        if pts is not None and (dts is None or self._pts_faults <= self._dts_faults):
+            return int(pts)
+        return None if dts is None else int(dts)
+
+    def joins(self, back_s: float, ahead_s: float) -> None:
+        """Take steps by more than so many seconds for a clock that starts anew: no time passed."""
+        self._joins = tuple(round(Fraction(s) / self.base) for s in (back_s, ahead_s))
+
+    def ticks(self, frame: Any) -> tuple[int, int]:
+        """(from zero to when a frame is shown, how long it is shown), asked once for each frame.
+
+        Where nothing says how long, one frame of the stream's rate.
+        """
+        at = self._believed(frame)
         if at is None:
-            at = self.count * self.frame_s + (self.start or 0.0)
-        self.count += 1
-        if self.start is None:
-            self.start = at
-        return float(at - self.start)
+            at = self._coming if self._coming is not None else self.zero or 0
+        elif self._joins and self._coming is not None:
+            back, ahead = self._joins
+            if not -back <= at + self._shift - self._coming <= ahead:
+                self._shift = self._coming - at
+            at += self._shift
+        if self.zero is None:
+            self.zero = at
+        lasts = int((frame.duration if self._durations else 0) or self.step)
+        self._coming = at + lasts
+        return at - self.zero, lasts
+
+    def of(self, frame: Any) -> tuple[float, float]:
+        """`ticks` in seconds."""
+        at, lasts = self.ticks(frame)
+        return self.seconds(at), self.seconds(lasts)
 
     def of_packet(self, packet: Any) -> float | None:
-        """When a packet's picture is shown, None where the packet does not say."""
-        if packet.pts is None or self.base is None or self.start is None:
-            return None
-        return float(packet.pts * self.base - self.start)
+        """Seconds from zero to a packet's picture, None where the packet does not say."""
+        at = packet.pts if self.knows_showing else packet.dts
+        return None if at is None or not self.timed else self.seconds(at - (self.zero or 0))
 
-    def lasts(self, frame: Any) -> float:
-        """How long a frame is shown; one frame of the stream's rate where nothing says it."""
-        told = frame.duration
-        return float(told * self.base) if told and self.base else self.frame_s
+    def seconds(self, ticks: int) -> float:
+        """As exact as a fraction, which would cost a tenth of the decoding of small pictures."""
+        return ticks * self.base.numerator / self.base.denominator
+
+    @property
+    def start(self) -> float | None:
+        """Zero, in seconds of the stream's own count."""
+        return None if self.zero is None else self.seconds(self.zero)
 
     def stamp(self, seconds: float) -> int:
-        """Seconds from the first frame -> a timestamp of the stream."""
-        assert self.base is not None
-        return int((seconds + (self.start or 0.0)) / self.base + 1e-3)  # a sum of floats
+        """Seconds from zero -> a timestamp of the stream."""
+        return int(seconds / self.base + 1e-3) + (self.zero or 0)  # 1e-3: a sum of floats
 
 
 @dataclass(frozen=True)
@@ -154,18 +203,28 @@ class _Reader:
         self._beat, self._tally, self._keys_only = beat, tally, keys_only
         self._context = stream.codec_context
         self._clock = Clock(stream)
-        self._timed = self._clock.base is not None and self._clock.start is not None
-        self._seeks = self._timed
-        self._drops = self._timed and not keys_only and self._context.name in DROPPABLE
-        self._keys = _key_times(container, stream, self._clock, last_s) if self._timed else []
+        self._seeks = timed = self._clock.timed
+        self._drops = timed and not keys_only and self._context.name in DROPPABLE
+        self._keys = _key_times(container, stream, self._clock, last_s) if timed else []
         self._lead_s = 0.0  # how much earlier than the moment a seek has to aim
         self._screen: _Shown | None = None
         self._coming: _Shown | None = None  # the one after it, already decoded
+        self._near_s = NEAR_FRAMES * self._clock.frame_s
         self._dropped_s = -1.0  # time of the last picture that may have been left out
         self._skip = "NONKEY" if keys_only else "DEFAULT"
         self._context.skip_frame = self._skip
         self._source = self._read(0.0)
         self._target = 0.0
+        if timed and not self._clock.knows_showing:
+            self._begin_late()
+
+    def _begin_late(self) -> None:
+        """Zero is the first picture, which an AVI gives later by what reordering takes."""
+        first = self._next()
+        if first is not None:
+            self._clock.zero = self._clock.stamp(first.at_s)
+            self._tally.last_s -= first.at_s
+            self._screen = _Shown(0.0, first.frame)
 
     def shown_at(self, t: float) -> _Shown | None:
         """What is on the screen at t (not before an earlier t); None after the end."""
@@ -228,11 +287,11 @@ class _Reader:
                 self._seeks = False
                 return
             self._source = self._read(t, after_key=aim > 0)
+            self._clock.jumped(stamp if aim else None)
             self._screen = self._coming = None
             self._dropped_s = -1.0
             self._target = t
             if not aim:
-                self._clock.count = 0
                 return
             self._screen = self._next()
             if self._screen and self._screen.at_s <= t + GRAIN_S:
@@ -245,9 +304,9 @@ class _Reader:
         frame = next(self._source, None)
         if frame is None:
             return None
-        at_s = self._clock.of(frame)
+        at_s, lasts_s = self._clock.of(frame)
         self._tally.frames += 1
-        self._tally.last_s = max(self._tally.last_s, at_s + self._clock.lasts(frame))
+        self._tally.last_s = max(self._tally.last_s, at_s + lasts_s)
         return _Shown(at_s, frame)
 
     def _read(self, t: float, after_key: bool = False) -> Iterator[Any]:
@@ -266,7 +325,7 @@ class _Reader:
 
     def _drop_until(self, packet_s: float | None) -> None:
         """Let the decoder leave out non-reference frames well before the moment looked for."""
-        skip = self._drops and packet_s is not None and packet_s < self._target - NEAR_S
+        skip = self._drops and packet_s is not None and packet_s < self._target - self._near_s
         if skip:
             self._dropped_s = max(self._dropped_s, packet_s or 0.0)
         name = "NONREF" if skip else "DEFAULT"
@@ -277,7 +336,7 @@ class _Reader:
 
 def _key_times(container: Any, stream: Any, clock: Clock, last_s: float) -> list[float]:
     """Times of the key frames that the container's index lists, sorted; [] when it has none."""
-    if clock.base is None or not container.format.name.startswith(INDEXED):
+    if not container.format.name.startswith(INDEXED):
         return []
     entries = stream.index_entries
     if not len(entries) and last_s > 30:
@@ -287,9 +346,9 @@ def _key_times(container: Any, stream: Any, clock: Clock, last_s: float) -> list
         except av.error.FFmpegError:
             return []
         entries = stream.index_entries
-    times = sorted({e.timestamp * clock.base for e in entries if e.is_keyframe})
+    ticks = sorted({e.timestamp for e in entries if e.is_keyframe})
     # Decoding times: earlier than the times of showing by what reordering takes.
-    return [t - times[0] for t in times]
+    return [clock.seconds(t - ticks[0]) for t in ticks]
 
 
 def all_frames(

@@ -19,6 +19,7 @@ from twinreel.options import DupsOptions
 from twinreel.progress import Progress
 from twinreel.store import Library, Remembered, now
 from twinreel.types import Failure, VideoFile
+from twinreel.workers import Idle
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Inventory:
     notes: list[str] = field(default_factory=list)
     partial: bool = False
     not_reached: int = 0
+    idle: Idle | None = None  # processes that one stage leaves for the next
 
     def __post_init__(self) -> None:
         self.failures.extend(self.found.failures)

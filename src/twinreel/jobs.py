@@ -25,7 +25,7 @@ from twinreel.picture import from_jpeg, is_blank
 from twinreel.progress import Progress
 from twinreel.store import Facts, Library
 from twinreel.types import Features, FrameBatch, VideoFile
-from twinreel.workers import WorkerPool, yield_cores
+from twinreel.workers import Idle, WorkerPool, yield_cores
 
 Thumbs = tuple[tuple[float, bytes], ...]
 Result = tuple[Facts, Features, Thumbs]
@@ -41,6 +41,9 @@ class Wanted(Protocol):
     notes: list[str]
     model: str
     sampling: str
+
+    @property
+    def idle(self) -> Idle | None: ...
 
 
 class Changed(VideoError):
@@ -70,6 +73,7 @@ def look_all(
         min(job_count(decode.jobs, rest), max(1, len(rest))),
         stall_s=decode.stall,
         total_s=lambda task: limit[task.path],
+        idle=run.idle,
     )
     with pool, run.progress.stage("look", len(files)) as tick:
         if rest:

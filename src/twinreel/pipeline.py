@@ -24,6 +24,7 @@ from twinreel.report import Report
 from twinreel.scoring import Scoring
 from twinreel.store import Facts, Library, now
 from twinreel.types import Group, Video, VideoInfo
+from twinreel.workers import Idle
 
 
 def find_duplicates(
@@ -49,8 +50,8 @@ def find_duplicates(
     spec = models.get(options.model.model or models.default())
     roots = [os.path.expanduser(os.fspath(p)) for p in [*paths, *options.compare.against]]
     found = discover(roots, options.discover, stdin)
-    with Library.open(options.output.library or None) as library, progress:
-        run = Run(library, options, found, progress, spec=spec)
+    with Library.open(options.output.library or None) as library, progress, Idle() as idle:
+        run = Run(library, options, found, progress, spec=spec, idle=idle)
         if not found.files and not run.offline():
             raise NothingFound(
                 f"no video under {', '.join(map(str, paths))} "
@@ -133,7 +134,7 @@ class Run(Scoring):
 
         jobs = job_count(self.options.decode.jobs, self.files)
         return with_sound(
-            groups, grouping.videos, grouping.match, self.library, jobs, self.progress
+            groups, grouping.videos, grouping.match, self.library, jobs, self.progress, self.idle
         )
 
     def _last_words(self) -> None:

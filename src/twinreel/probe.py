@@ -34,11 +34,16 @@ def rational(value: Any) -> Fraction | None:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[InputContainer]:
-    """The container at `path`. Raises CannotRead (the system's fault), CannotOpen (the file's)."""
+def opened(path: str, accelerator: Any = None) -> Iterator[InputContainer]:
+    """The container at `path`. Raises CannotRead (the system's fault), CannotOpen (the file's).
+
+    accelerator: an av.codec.hwaccel.HWAccel that decodes, None for the CPU.
+    """
     try:
         # 'file:' keeps names with a colon from being taken for an address.
-        container = av.open(f"file:{path}", metadata_errors="replace", options=_PROTOCOLS)
+        container = av.open(
+            f"file:{path}", metadata_errors="replace", options=_PROTOCOLS, hwaccel=accelerator
+        )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         _check_readable(path)  # FFmpeg says 'not permitted' of what a file's content asks for, too
         words = getattr(error, "strerror", None) or str(error)

@@ -75,6 +75,7 @@ class _There:
     library: Any = field(default_factory=_Nothing)
     progress: Progress = field(default_factory=lambda: Progress(show=False))
     notes: list[str] = field(default_factory=list)
+    idle: None = None
 
 
 class Looker:

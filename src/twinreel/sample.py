@@ -20,6 +20,7 @@ from twinreel.options import SampleOptions, fingerprint
 from twinreel.types import SamplePlan, Seconds
 
 SHORTEST_STEP_S = 1 / 8
+DENSER = 2  # a clip of a few seconds is told by its changes: at twice the moments they are seen
 Sampler = Callable[[float, SampleOptions], SamplePlan]
 _SAMPLERS: dict[str, Sampler] = {}
 
@@ -84,9 +85,9 @@ def keyframes(duration_s: float, options: SampleOptions) -> SamplePlan:
 
 @sampler("dense")
 def dense(duration_s: float, options: SampleOptions) -> SamplePlan:
-    """The grid of `uniform`, but at least `fps` moments per second: for clips in long videos."""
+    """Twice the moments of `uniform`, and at least `fps` a second: for clips in other videos."""
     most = 2.0 ** math.floor(math.log2(1 / options.fps) + 1e-9)
-    step = min(grid_step(duration_s, options.moments), max(most, SHORTEST_STEP_S))
+    step = min(grid_step(duration_s, DENSER * options.moments), max(most, SHORTEST_STEP_S))
     return SamplePlan(_grid(duration_s, step), step)
 
 
@@ -102,7 +103,7 @@ def sampling_id(options: SampleOptions, size: tuple[int, int]) -> str:
     dials: dict[str, list[float]] = {
         "uniform": [options.moments],
         "keyframes": [options.moments],
-        "dense": [options.moments, options.fps],
+        "dense": [DENSER * options.moments, options.fps],
         "fps": [options.fps],
     }
     _find(options.sampler)  # a name that cannot be imported is said before any work

@@ -104,6 +104,7 @@ class Scoring(Looking):
             path,
             self.spec.size,
             job_count(self.options.decode.jobs, self.files),
+            self.idle,
         )
 
     def _picture(self, key: str) -> Rect:

@@ -15,7 +15,7 @@ from twinreel.audio import Sound, SoundTask, work
 from twinreel.progress import Progress
 from twinreel.store import Library
 from twinreel.types import Group, Match, Video
-from twinreel.workers import WorkerPool
+from twinreel.workers import Idle, WorkerPool
 
 VERSION = 1  # part of the name under which a verdict is remembered
 
@@ -27,6 +27,7 @@ def with_sound(
     library: Library,
     jobs: int,
     progress: Progress,
+    idle: Idle | None = None,
 ) -> list[Group]:
     """Ask the sound of every removable member that is not the kept file to the last byte."""
     verdicts: dict[str, Sound] = {}
@@ -44,7 +45,7 @@ def with_sound(
     by_task = {id(task): name for name, task in tasks.items()}
     if tasks:
         with (
-            WorkerPool(work, min(jobs, len(tasks))) as pool,
+            WorkerPool(work, min(jobs, len(tasks)), idle=idle) as pool,
             progress.stage("listen", len(tasks)) as tick,
         ):
             for event in pool.run(tasks.values()):

@@ -55,12 +55,29 @@ def yield_cores() -> None:
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Processes started inside compute with one thread each: one per core is enough, more of them
+    wait for each other. numpy reads this when it is loaded, so it cannot be told later."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def task_path(task: Any) -> str:
     """The path a task is about, for messages."""
     return str(getattr(task, "path", task))
 
 
-def _serve(work: Work, pipe: Connection, pulse: Any, nice: int) -> None:
+def _serve(pipe: Connection, pulse: Any, nice: int) -> None:
     """The life of a worker process: take a task, work, say how it ended, until told to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     if nice and hasattr(os, "nice"):
@@ -76,11 +93,12 @@ def _serve(work: Work, pipe: Connection, pulse: Any, nice: int) -> None:
 
     while True:
         try:
-            task = pipe.recv()
+            given = pipe.recv()
         except (EOFError, OSError):
             return
-        if task is None:
+        if given is None:
             return
+        work, task = given
         beat()
         try:
             work(task, emit, beat)
@@ -99,13 +117,12 @@ def _serve(work: Work, pipe: Connection, pulse: Any, nice: int) -> None:
 class _Worker:
     """One process, the task it holds, and when it last gave a sign of life."""
 
-    def __init__(self, context: Any, work: Work, nice: int) -> None:
+    def __init__(self, context: Any, nice: int) -> None:
         self.pulse = context.Value("Q", 0, lock=False)
         self.pipe, child = context.Pipe()
-        self.process = context.Process(
-            target=_serve, args=(work, child, self.pulse, nice), daemon=True
-        )
-        self.process.start()
+        self.process = context.Process(target=_serve, args=(child, self.pulse, nice), daemon=True)
+        with one_thread():
+            self.process.start()
         child.close()
         self.task: Any = None
         self.busy = False
@@ -113,24 +130,26 @@ class _Worker:
         self.seen = 0
         self.since = self.begun = time.monotonic()
 
-    def give(self, task: Any) -> None:
+    def give(self, work: Work, task: Any) -> None:
         self.task, self.busy = task, True
         self.tasks += 1
         self.since = self.begun = time.monotonic()
         # A worker that has died shows it on the next read.
         with contextlib.suppress(BrokenPipeError, OSError):
-            self.pipe.send(task)
+            self.pipe.send((work, task))
 
     def overdue(self, stall_s: float, total_s: float) -> str:
         """'' while there are signs of life, else what limit was broken."""
         now = time.monotonic()
         if self.pulse.value != self.seen:
+            if not self.seen:
+                self.begun = now  # its imports are not the video's time
             self.seen = self.pulse.value
             self.since = now
         limit = stall_s if self.seen else max(stall_s, START_LIMIT_S)
         if now - self.since > limit:
             return f"no packet or frame for {limit:g} s; killed"
-        if now - self.begun > total_s:
+        if self.seen and now - self.begun > total_s:
             return f"not finished after {total_s:g} s; killed"
         return ""
 
@@ -147,6 +166,31 @@ class _Worker:
             self.process.join(1)
 
 
+class Idle:
+    """Processes that have done their work, for the next pool of the same run: to start one costs
+    as much as to look at a short video."""
+
+    def __init__(self) -> None:
+        self.workers: list[_Worker] = []
+
+    def __enter__(self) -> Idle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        workers, self.workers = self.workers, []
+        for worker in workers:
+            worker.end(kill=False)
+
+    def take(self) -> _Worker | None:
+        """One that is alive; None where there is none."""
+        while self.workers:
+            worker = self.workers.pop()
+            if worker.process.is_alive():
+                return worker
+            worker.end(kill=True)
+        return None
+
+
 class WorkerPool:
     """`jobs` spawned processes that run `work` on tasks and are never trusted.
 
@@ -156,6 +200,7 @@ class WorkerPool:
         stall_s: seconds without a beat after which a process is killed.
         total_s: task -> seconds after which it is killed however alive it looks.
         nice: added to the processes' niceness.
+        idle: where processes come from and go to, where one run has several pools.
     """
 
     def __init__(
@@ -165,6 +210,7 @@ class WorkerPool:
         stall_s: float = 30.0,
         nice: int = 0,
         total_s: Callable[[Any], float] | None = None,
+        idle: Idle | None = None,
     ) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._work = work
@@ -172,6 +218,7 @@ class WorkerPool:
         self._stall_s = stall_s
         self._total_s = total_s or (lambda task: TOTAL_LIMIT_S)
         self._nice = nice
+        self._idle = idle
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> WorkerPool:
@@ -183,7 +230,8 @@ class WorkerPool:
     def start(self) -> None:
         """Start the processes ahead of the first task (they import while the caller goes on)."""
         while len(self._workers) < self._jobs:
-            self._workers.append(_Worker(self._context, self._work, self._nice))
+            worker = self._idle.take() if self._idle else None
+            self._workers.append(worker or _Worker(self._context, self._nice))
 
     def run(self, tasks: Iterable[Any]) -> Iterator[Event]:
         """Do every task; events of one task come in order, tasks interleave.
@@ -200,7 +248,7 @@ class WorkerPool:
                 for worker in self._workers:
                     if not exhausted and not worker.busy:
                         try:
-                            worker.give(next(queue))
+                            worker.give(self._work, next(queue))
                         except StopIteration:
                             exhausted = True
                 busy = [w for w in self._workers if w.busy]
@@ -243,10 +291,13 @@ class WorkerPool:
     def _replace(self, worker: _Worker, kill: bool) -> None:
         worker.end(kill)
         at = self._workers.index(worker)
-        self._workers[at] = _Worker(self._context, self._work, self._nice)
+        self._workers[at] = _Worker(self._context, self._nice)
 
     def close(self, kill: bool = False) -> None:
         """End the processes; `kill` without waiting for what they do."""
         workers, self._workers = self._workers, []
         for worker in workers:
-            worker.end(kill or worker.busy)
+            if self._idle and not (kill or worker.busy):
+                self._idle.workers.append(worker)
+            else:
+                worker.end(kill or worker.busy)

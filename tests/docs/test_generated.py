@@ -14,12 +14,20 @@ from click.shell_completion import BashComplete
 from tests.docs.runner import ROOT
 from tools import licences, reference
 from twinreel.cli import main
+from twinreel.models import get as spec_of
 
 
 @pytest.mark.parametrize("name", reference.FILES)
 def test_the_reference_is_fresh(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert text == reference.FILES[name](), "run: make generated"
+
+
+def test_pages_know_the_threshold() -> None:
+    """A page that advises another --min-score says which one holds."""
+    least = f"{spec_of('twin.v1').min_score:g}"
+    assert f"Below {least} a pair is not called" in (ROOT / "docs" / "faq.md").read_text("utf-8")
+    assert f"# scores below {least} " in (ROOT / "docs" / "find-duplicates.md").read_text("utf-8")
 
 
 def test_the_reference_holds_every_option() -> None:

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from twinreel.batches import at_once
 from twinreel.extract import journey
 from twinreel.extract.forward import Runner
 from twinreel.extract.manifest import from_files
 from twinreel.extract.options import ExtractOptions
+from twinreel.extract.status import Listener
 
 
 def main() -> None:
@@ -37,9 +39,9 @@ def main() -> None:
             time.sleep(given.slow)
             return pixels.reshape(len(pixels), -1)[:, : 3 * 100 : 3].astype(np.float32)
 
-        return run
+        return at_once(run)
 
-    Runner.run = stand_in  # type: ignore[method-assign]
+    Runner.begin = stand_in  # type: ignore[method-assign]
     Runner.load = lambda self: None  # type: ignore[method-assign]
     files = sorted(str(p) for p in given.folder.rglob("*.mp4"))
     jobs = from_files(files, [str(given.folder)], given.out)
@@ -48,9 +50,7 @@ def main() -> None:
         format=given.format, meta=given.meta, lease=given.lease,
     )  # fmt: skip
     owners: list[str] = []
-    journey.extract(
-        jobs, options, given.out, on_record=lambda r, s: owners.append(r["by"])
-    )
+    journey.extract(jobs, options, given.out, Listener(lambda r, s: owners.append(r["by"])))
     for owner in set(owners):
         (given.out / f"ended-{owner}").touch()
     assert "torch" not in sys.modules, "the stand-in should not need torch"

@@ -24,7 +24,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )  # fmt: skip
     assert done.exit_code == 0, done.output + repr(done.exception)
     found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    (home / "report.json").write_text(done.stdout)
+    return found | {"at": home / "report.json"}
 
 
 def test_every_copy_is_grouped_with_its_original_and_nothing_else(report: dict[str, Any]) -> None:
@@ -61,3 +62,32 @@ def test_the_trimmed_and_the_mirrored_are_told(report: dict[str, Any]) -> None:
     assert all(s["mirrored"] for s in mirrored["segments"])
     plain = matches[frozenset(("market", "market smaller"))]
     assert not any(s["mirrored"] for s in plain["segments"])
+
+
+def test_another_kept_file_is_compared_anew(report: dict[str, Any]) -> None:
+    """`--prefer` the copies: what only the originals show is not given up unasked."""
+
+    def planned(*more: str) -> tuple[set[str], dict[str, str]]:
+        words = ["act", "trash", str(report["at"]), "--prefer", "*/copies/*", "--json", *more]
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output + repr(done.exception)
+        shown = json.loads(done.stdout)["plan"]
+        return (
+            {Path(s["path"]).stem for s in shown["steps"]},
+            {Path(s["path"]).stem: s["reason"] for s in shown["skipped"]},
+        )
+
+    steps, stay = planned()
+    assert steps == {"orchard", "meadow", "harbour"}  # a border and a lower bitrate lose nothing
+    assert "picture area: 28% that is cut away" in stay["canyon"]
+    assert "overlay-free picture" in stay["theatre"]
+    assert "unmirrored" in stay["bridge"] and "real detail" in stay["market"]
+    assert planned("--accept", "overlay")[0] == steps | {"theatre"}
+
+
+def test_without_the_library_nobody_can_compare(report: dict[str, Any], tmp_path: Path) -> None:
+    lost = {k: v for k, v in report.items() if k != "at"} | {"library": str(tmp_path / "no.db")}
+    (tmp_path / "r.json").write_text(json.dumps(lost))
+    words = ["act", "trash", str(tmp_path / "r.json"), "--prefer", "*/copies/*"]
+    shown = CliRunner().invoke(main, words).output
+    assert "not compared with this kept file" in shown and "1 files" in shown  # the exact one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import os
 import shutil
@@ -13,20 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from tests import videos
 from tests.e2e import unruly
 from twinreel import models
 from twinreel.errors import BadConfig, WeightsMissing
 from twinreel.extract import journey, whole
-from twinreel.extract.cli import extract_command, models_command
-from twinreel.extract.devices import spread
+from twinreel.extract.cli import _progress, extract_command, models_command
+from twinreel.extract.devices import _gpu_files, spread
 from twinreel.extract.journey import extract
 from twinreel.extract.manifest import from_csv, from_files
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.outputs import FORMATS
 from twinreel.extract.plan import plan
-from twinreel.extract.status import Summary, read_status
+from twinreel.extract.status import Listener, Summary, read_status
 from twinreel.workers import WorkerPool
 
 GRID = "tests.e2e.nets:grid"
@@ -314,10 +316,27 @@ def test_seed_exact_repeats_what_the_seed_does_with_short_videos(tmp_path: Path)
     assert {np.load(p).shape for p in (tmp_path / "right").rglob("*.npy")} == {(1, 48)}
 
 
+@pytest.mark.skipif(bool(_gpu_files()), reason="a GPU is here: nothing falls back")
+def test_without_a_gpu_its_decoder_is_replaced_and_said_once(films: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    jobs = _jobs(films, tmp_path)
+    options = ExtractOptions(model=(GRID,), jobs=2, threads=1, decoder="cuda")
+    summary = extract(jobs, options, tmp_path, Listener(on_words=said.append))
+    assert set(_states(summary).values()) == {"done"}
+    words = [w for w in said if w.startswith("decoder cuda: GPU 0 cannot be opened")]
+    assert len(words) == 1 and words[0].endswith("going on with decoder cpu")
+    meta = json.loads((tmp_path / "a" / "x.mp4.npy.json").read_text())
+    assert meta["video"]["decoder"] == "cpu"
+    # Who decodes is no part of what an output is: nothing is left to do.
+    again = extract(jobs, ExtractOptions(model=(GRID,), jobs=2, threads=1), tmp_path)
+    assert again.computed == 0 and again.exit_code == 0
+
+
 def test_two_devices_share_the_work(films: Path, tmp_path: Path) -> None:
     options = ExtractOptions(model=("dctgrad.v1",), devices="cpu,cpu", jobs=2, threads=1)
     seen: list[str] = []
-    summary = spread(_jobs(films, tmp_path), options, tmp_path, lambda r, s: seen.append(r["name"]))
+    listener = Listener(lambda record, summary: seen.append(record["name"]))
+    summary = spread(_jobs(films, tmp_path), options, tmp_path, listener)
     assert summary.exit_code == 0 and summary.computed == 3 and set(seen) == set(summary.records)
 
 
@@ -339,6 +358,21 @@ def test_the_command(films: Path, tmp_path: Path) -> None:
     ):
         refused = run(extract_command, wrong)
         assert refused.exit_code == 2 and words in refused.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_progress_is_whole_on_any_terminal(width: int, tmp_path: Path) -> None:
+    summary = Summary(tmp_path, frames=3120)
+    summary.seconds = {"decode": 24.0, "transfer": 4.0, "model": 168.0, "write": 4.0}
+    console = Console(width=width, file=io.StringIO())
+    bar = _progress(console)
+    task = bar.add_task("extract", total=2000, words=summary.pace())
+    bar.update(task, completed=1200)
+    console.print(bar.get_renderable())
+    words = console.file.getvalue().split()  # type: ignore[attr-defined]
+    assert "1200/2000" in words and "videos, left -:--:--" in " ".join(words)
+    for word in ("15.6", "frames/s,", "12%,", "transfer", "2%,", "84%,"):
+        assert word in words
 
 
 def test_models_lists_every_network() -> None:

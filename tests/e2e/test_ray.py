@@ -23,7 +23,7 @@ from twinreel.extract.cli import extract_command
 from twinreel.extract.manifest import from_files
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.ray_runner import Extractor
-from twinreel.extract.status import Summary, read_status
+from twinreel.extract.status import Listener, Summary, read_status
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'twinreel[ray]'")
 pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install 'twinreel[ray]'")
@@ -84,7 +84,7 @@ def _run(folder: Path, out: Path, on_record: Any = lambda r, s: None, **options:
     files = sorted(str(p) for p in folder.glob("*.mp4"))
     given = {"model": (GRID,), "jobs": 1, "threads": 1, "runner": "ray", **options}
     jobs = from_files(files, [str(folder)], out)
-    return ray_runner.spread_ray(jobs, ExtractOptions(**given), out, on_record)
+    return ray_runner.spread_ray(jobs, ExtractOptions(**given), out, Listener(on_record))
 
 
 def _local(folder: Path, out: Path) -> Summary:

@@ -13,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.acting import Quick, put, report_of, tree
-from twinreel.actions import ACTIONS, Action, ActOptions, action, apply, load, plan, undo, write
+from twinreel.actions import ACTIONS, Action, ActOptions, action, apply, load, survey, undo, write
 from twinreel.actions import journal as journals
+from twinreel.actions import plan as plan_of
 from twinreel.actions.disk import NATIVE_TRASH
 from twinreel.actions.foreign import line_of
 from twinreel.actions.kinds import Move
+from twinreel.actions.losses import UNSEEN, accepted, by_headers, evidence, unheld
 from twinreel.actions.places import free_name, mount_point, quarantine_of, trash_info
-from twinreel.actions.plan import accepted, evidence, structured, unheld
+from twinreel.actions.plan import structured
 from twinreel.actions.survey import beside
 from twinreel.actions.undo import seconds
 from twinreel.errors import BadReport, InputError
@@ -40,11 +42,21 @@ def report(videos: list[Video], relation: str = "copy", **more: Any) -> Report:
     paths = [v.path for v in videos]
     pairs = [(a, b) for i, a in enumerate(paths) for b in paths[i + 1 :]]
     found = tuple(Match(a, b, 0.9, relation) for a, b in pairs)
-    group = Group(tuple(paths), paths[0], "sharper", **more)
+    lost = {p: [] for p in paths[1:]} | more.pop("losses", {})
+    group = Group(tuple(paths), paths[0], "sharper", lost, **more)
     return Report("", tuple(videos), found, (group,), roots=("/v",))
 
 
 ABC = [video("/v/a.mp4"), video("/v/b/b.mp4"), video("/w/c.mp4")]
+
+
+def plan(found: Report, act: str, *options: ActOptions, **settings: Any) -> Any:
+    """Planned by a judge to whom all pictures look alike."""
+
+    def judge(a: Video, b: Video) -> list[str]:
+        return by_headers(a, b, evidence(found, a.path, b.path))
+
+    return plan_of(found, act, *options, **{"judge": judge, **settings})
 
 
 def paths(planned: Any) -> list[str]:
@@ -103,6 +115,66 @@ def test_another_kept_file_has_its_own_losses() -> None:
         assert word in reason
     assert paths(plan(report(videos), "trash", keep="largest", accept=("all",))) == ["/v/a"]
     assert not plan(report(videos), "trash", keep="largest", accept=("audio",)).steps
+
+
+def test_what_nobody_compared_counts_as_lost() -> None:
+    """The report knows what its own kept file lacks; `--keep` and `--prefer` ask about another."""
+    unlike = report(ABC, losses={"/w/c.mp4": ["overlay-free picture: the kept file has a logo"]})
+    assert paths(plan_of(unlike, "trash")) == ["/v/b/b.mp4"]
+    planned = plan_of(unlike, "trash", prefer=("/w",))
+    assert not planned.steps and UNSEEN in reasons(planned)["/v/a.mp4"]
+    assert not plan_of(unlike, "trash", prefer=("/w",), judge=lambda a, b: None).steps
+    cut = plan_of(unlike, "trash", prefer=("/w",), judge=lambda a, b: ["picture area: 28%"])
+    assert not cut.steps and "picture area: 28%" in reasons(cut)["/v/a.mp4"]
+    assert len(plan_of(unlike, "trash", prefer=("/w",), accept=("picture",)).steps) == 2
+    assert len(plan_of(unlike, "trash", prefer=("/w",), judge=lambda a, b: []).steps) == 2
+    same = plan_of(report(ABC, "exact"), "trash", prefer=("/w",))
+    assert len(same.steps) == 2  # equal bytes are equal pictures
+
+
+def test_another_kept_file_set_by_hand_is_no_way_around_the_losses() -> None:
+    by_hand = report([video("/v/a", hdr="pq"), video("/v/b")])
+    group = replace(by_hand.groups[0], keep="/v/b")
+    edited = replace(by_hand, groups=(group,))
+    planned = plan_of(edited, "trash")
+    assert not planned.steps and all(w in reasons(planned)["/v/a"] for w in (UNSEEN, "HDR (pq)"))
+    looked = replace(edited, groups=(replace(group, decision="accept"),))
+    assert "HDR (pq)" in reasons(plan_of(looked, "trash"))["/v/a"]  # looked at, not given up
+    assert UNSEEN not in reasons(plan_of(looked, "trash"))["/v/a"]
+    assert paths(plan_of(looked, "trash", accept=("hdr",))) == ["/v/a"]
+
+
+def test_another_sound_counts_whichever_of_the_two_stays() -> None:
+    heard = report([video("/v/a"), video("/v/b")], losses={"/v/b": ["sound: other words"]})
+    for settings in ({}, {"prefer": ("/v/b",)}):
+        planned = plan(heard, "trash", **settings)
+        assert not planned.steps and "sound: other words" in planned.skipped[0].reason
+
+
+@pytest.mark.parametrize(
+    "folder", ["/v/.Trash-1000/files", "/u/Trash/files", "/v/$RECYCLE.BIN", "/v/.zfs/snapshot/1",
+               "/v/.twinreel-quarantine/films"],
+)  # fmt: skip
+def test_nothing_goes_for_a_file_that_somebody_may_empty(folder: str) -> None:
+    planned = plan(report([video(f"{folder}/a.mp4"), video("/v/b.mp4")]), "trash", accept=("all",))
+    assert not planned.steps and "may be emptied" in reasons(planned)["/v/b.mp4"]
+    kept = plan(report([video("/v/trash/a.mp4"), video("/v/b.mp4")]), "trash")
+    assert len(kept.steps) == 1  # a folder of that name is no trash
+
+
+def test_a_kept_file_of_a_disc_or_stream_is_not_moved(tmp_path: Path) -> None:
+    preferred = {"place": "preferred", "prefer": (str(tmp_path / "best"),), "structured": False}
+    for folder, beside_it in (("BDMV", ""), ("stream", "list.m3u8"), ("plain", "")):
+        kept = put(tmp_path / folder / "a.mp4", b"a" * 900)
+        copy = put(tmp_path / "best" / f"{folder}.mp4", b"a" * 900)
+        if beside_it:
+            put(kept.with_name(beside_it), "#EXTM3U")
+        planned = survey(plan(report_of(tmp_path, [kept, copy]), "move", **preferred), Quick())
+        assert paths(planned)[0] == str(copy)
+        assert (str(kept) in paths(planned)) == (folder == "plain")
+    forced = plan(report_of(tmp_path, [kept.parents[1] / "BDMV" / "a.mp4", copy]), "move",
+                  **{**preferred, "structured": True})  # fmt: skip
+    assert "place" in [s.action for s in survey(forced, Quick()).steps]
 
 
 def test_a_damaged_or_absent_kept_file_removes_nothing() -> None:
@@ -238,6 +310,34 @@ def test_seconds_of_an_age() -> None:
     for wrong in ("30", "d", "-1d", "30 days"):
         with pytest.raises(ValueError, match="like 30d"):
             seconds(wrong)
+
+
+def test_a_sidecar_stays_while_one_of_its_videos_does(tmp_path: Path) -> None:
+    """Both go by the plan, one of them changes before its turn."""
+    kept = put(tmp_path / "best" / "film.mp4", b"f" * 900)
+    first, second = (put(tmp_path / "old" / f"film.{e}", b"f" * 900) for e in ("mkv", "mp4"))
+    words = put(tmp_path / "old" / "film.srt", "words")
+    found = report_of(tmp_path, [kept, first, second])
+    planned = survey(plan(found, "move", sidecars="follow"), Quick())
+    assert paths(planned) == [str(first), str(second), str(words)]
+    put(first, b"g" * 900)
+    outcome = apply(planned, str(tmp_path / "j.jsonl"), disk=Quick())
+    assert [s.path for s in outcome.done] == [str(second)] and words.exists()
+    assert {s.path for s in outcome.refused} == {str(first), str(words)}
+    put(first, b"f" * 900)
+    again = survey(plan(report_of(tmp_path, [kept, first]), "move", sidecars="follow"), Quick())
+    outcome = apply(again, str(tmp_path / "j2.jsonl"), disk=Quick())
+    assert not outcome.refused and not words.exists()
+
+
+def test_protected_sidecars_stay(tmp_path: Path) -> None:
+    kept, copy = (put(tmp_path / n / "film.mp4", b"f" * 900) for n in ("best", "old"))
+    words = put(copy.with_suffix(".srt"), "words")
+    found = report_of(tmp_path, [kept, copy])
+    for how in ("follow", "move-to-keeper"):
+        settings = {"sidecars": how, "protect": ("*.srt",)}
+        planned = survey(plan(found, "move", **settings), Quick())
+        assert paths(planned) == [str(copy)] and "protected" in reasons(planned)[str(words)]
 
 
 def test_sidecars_of_a_video() -> None:

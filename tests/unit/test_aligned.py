@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from twinreel.aligned import (
+    FITS,
     PAIRS,
     WHOLE,
     Difference,
+    _fit_outside,
     at_same_moments,
     compare_pictures,
     find_crop,
@@ -105,6 +107,23 @@ def test_an_overlay_needs_more_than_two_moments() -> None:
     grey = film(1, n=2).mean(axis=3).astype(np.float32)
     marked = film(1, logo, n=2).mean(axis=3).astype(np.float32)
     assert find_overlay(grey, marked) == ""
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_a_thing_laid_over_does_not_excuse_the_rest(seed: int) -> None:
+    """Half of another video beside this one differs in one place for good, as a logo does."""
+
+    def grained(picture: Picture) -> Picture:
+        grain = np.random.default_rng(int(picture[80, 80, 0])).normal(0, 55, picture.shape[:2])
+        return np.clip(logo(picture) + grain[:, :, None], 0, 255).astype(np.uint8)
+
+    a, b = film(seed), film(seed, grained)
+    grey = [p.mean(axis=3).astype(np.float32) for p in (a, b)]
+    place = np.zeros(SIDE, bool)
+    place[12:34, 118:150] = True
+    assert _fit_outside(*grey, place) < FITS
+    assert _fit_outside(grey[0], film(seed, logo).mean(axis=3), place) > 0.99
+    assert _fit_outside(*grey, np.ones(SIDE, bool)) == 0.0
 
 
 def test_other_pictures_say_nothing() -> None:

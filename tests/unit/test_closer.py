@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,6 +133,40 @@ def test_a_doubtful_pair_is_scored_anew_once(source: Path, tmp_path: Path) -> No
         assert known == [(told, "")]
 
 
+def test_one_look_serves_all_copies_of_the_same_pictures(source: Path, tmp_path: Path) -> None:
+    """The source and the same packets under another key; a crop that is doubtful beside both."""
+    twin = tmp_path / "twin.mp4"
+    twin.write_bytes(source.read_bytes() + b"\0\0\0\x08free")
+    b = videos.make(tmp_path / "b.mp4", 6, seed=5, crop=(0.0, 0.0, 0.8, 0.8))
+    whole = (Segment((0.0, 6.0), (0.0, 6.0)),)
+    opened: list[str] = []
+
+    class Told(Progress):
+        def stage(self, name: str, total: int | None) -> Any:
+            opened.append(f"{name} {total}")
+            return super().stage(name, total)
+
+    with Library.open(tmp_path / "l.db") as library:
+        first, second, crop = (_put(library, p) for p in (source, twin, b))
+        paths = {first: str(source), second: str(twin), crop: str(b)}
+        sure = Match(*sorted((first, second)), 0.9999, "copy", whole)
+        doubts = [Match(*sorted((k, crop)), 0.3, "copy", whole) for k in (first, second)]
+        told = [m for m, _ in look_again([sure, *doubts], _stage(library, paths), Told(False))]
+        assert opened == ["look closer 1"]
+        assert {(m.a, m.b) for m in told} == {(m.a, m.b) for m in doubts}
+        assert all(m.score == told[0].score > 0.8 for m in told)
+        # A third one, met later, needs no look either.
+        third = tmp_path / "third.mp4"
+        third.write_bytes(source.read_bytes() + b"\0\0\0\x09free!")
+        key = _put(library, third)
+        also = Match(*sorted((first, key)), 0.9999, "copy", whole)
+        late = Match(*sorted((key, crop)), 0.3, "copy", whole)
+        paths[key] = str(third)
+        ((m, why),) = look_again([sure, also, late], _stage(library, paths), Told(False))
+        assert opened == ["look closer 1"] and not why
+        assert ({m.a, m.b}, m.score) == ({key, crop}, told[0].score)
+
+
 def test_sure_pairs_and_closed_files_are_left_alone(source: Path, tmp_path: Path) -> None:
     with Library.open(tmp_path / "l.db") as library:
         key = _put(library, source)
@@ -171,7 +206,7 @@ def test_proof_raises_the_score() -> None:
         witness = Witness(0.9, correlation, 1.0, 4.0)
         return Closer(witness, 0.9, 20, LINE, Place(), (0.0, 6.0))
 
-    low, high = (closer_score(1.0, seen(c), CALIBRATION) for c in (0.2, 0.95))
+    low, high = (closer_score(seen(c), CALIBRATION) for c in (0.2, 0.95))
     assert low < 0.5 < high
-    assert closer_score(0.0, seen(0.0), CALIBRATION) == pytest.approx(1 / (1 + math.exp(4)))
+    assert closer_score(seen(0.0), CALIBRATION) == pytest.approx(1 / (1 + math.exp(4)))
     assert PER_VIDEO >= 1

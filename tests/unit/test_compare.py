@@ -285,3 +285,42 @@ def test_a_short_pair_needs_full_agreement() -> None:
     assert score(noisy(rows, 0.1), 2.0) > 0.9
     assert score(halfway, 8.0) > 0.9
     assert score(halfway, 2.0) == SHORT_SCORE
+
+
+def slow(seed: int, n: int) -> np.ndarray:
+    """n rows of one slow shot: any two are much alike (cosine 0.8), near ones more so."""
+    rng = np.random.default_rng(seed)
+    steps = np.cumsum(rng.normal(size=(n, DIM)), axis=0)
+    steps = (steps - steps.mean(axis=0)) / math.sqrt(DIM * n / 6)
+    return unit(rng.normal(size=DIM) / math.sqrt(DIM) * 2 + steps)
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_a_piece_put_into_a_slow_shot_parts_it(seed: int) -> None:
+    """One line at another speed runs near both parts: it must not be taken for them."""
+    rows = slow(seed, 40)
+    put_in = np.concatenate([rows[:22], scene(seed + 50, 6), rows[22:]])
+    match = matched(film("a", rows, 0.25), film("b", noisy(put_in, 0.1), 0.25))
+    assert [s.speed for s in match.segments] == [1.0, 1.0]
+    first, second = match.segments
+    assert first.b[1] == pytest.approx(5.5, abs=0.5) and second.b[0] == pytest.approx(7.0, abs=0.5)
+    assert second.a[1] == pytest.approx(10.0, abs=0.5)
+    assert match.score > 0.9
+
+
+@pytest.mark.parametrize("seed", [21, 22])
+def test_a_clip_in_a_slow_shot_lies_at_its_seconds(seed: int) -> None:
+    rows = slow(seed, 60)
+    clip = np.concatenate([scene(seed + 50, 12), noisy(rows[24:44], 0.1), scene(seed + 60, 12)])
+    match = matched(film("a", rows, 0.25), film("b", clip, 0.25))
+    (segment,) = match.segments
+    assert segment.a == pytest.approx((6.0, 11.0), abs=0.5)
+    assert segment.b == pytest.approx((3.0, 8.0), abs=0.5)
+
+
+def test_a_clip_a_second_into_its_source_is_no_intro() -> None:
+    clip = Segment((0.9, 5.0), (0.0, 4.1))
+    assert not is_intro(Match("a", "b", 1.0, "overlap", (clip,), 0.27, 0.22), 15, 19)
+    # Two heads and tails that are more than half of a short video are still only that.
+    ends = (Segment((0.0, 2.9), (0.0, 2.9)), Segment((13.1, 16.0), (8.4, 11.3)))
+    assert is_intro(Match("a", "b", 1.0, "overlap", ends, 0.36, 0.51), 16, 11.3)

@@ -63,6 +63,9 @@ KINDS = [
     Kind("vp9.webm", {"codec": "vp9", "gop": 40}),
     Kind("av1.mp4", {"codec": "av1", "options": AV1}, fps=10),
     Kind("mpeg4.avi", {"codec": "mpeg4"}),
+    # An AVI knows no times of showing, and its pictures come late by what reordering takes.
+    Kind("mpeg4-b.avi", {"codec": "mpeg4", "options": {"q": "4", "bf": "2"}}),
+    Kind("h264-b.avi", {"options": X264 | {"bf": "3", "g": "25"}}),
     Kind("mpeg4-b.mp4", {"codec": "mpeg4", "options": {"q": "4", "bf": "2"}}),
     Kind("mpeg2.mpg", {"codec": "mpeg2video"}),
     Kind("mpeg2-b.ts", {"codec": "mpeg2video", "options": {"q": "4", "bf": "2", "g": "15"}}),

@@ -57,6 +57,12 @@ def test_per_second() -> None:
     assert len(plan(3600.0, SampleOptions(sampler="fps", fps=1.0)).times_s) == 3600
 
 
+def test_dense_looks_at_short_videos_twice_as_often() -> None:
+    usual, dense = (plan(10.0, SampleOptions(sampler=s)) for s in ("uniform", "dense"))
+    assert usual.step_s == 2 * dense.step_s == 0.5
+    assert set(usual.times_s) <= set(dense.times_s)
+
+
 def test_dense_looks_at_least_so_often_on_the_same_grid() -> None:
     p = plan(3600.0, SampleOptions(sampler="dense", moments=32, fps=0.6))
     assert p.step_s == 1.0  # the power of two at or below 1 / 0.6

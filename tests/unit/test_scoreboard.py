@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
+import pathlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.accuracy import build, evaluate, metrics, ours, plan, table, truth
+from benchmarks.accuracy import (
+    build,
+    evaluate,
+    metrics,
+    ours,
+    plan,
+    rivals,
+    same,
+    seed,
+    table,
+    truth,
+)
 from benchmarks.accuracy.corpus import Clip
 from benchmarks.accuracy.edits import BY_NAME, EDITS, PARTNERS
-from benchmarks.accuracy.metrics import Bootstrap
+from benchmarks.accuracy.metrics import Bootstrap, Ranking
 from benchmarks.accuracy.truth import Content, Segment, relate
 
 
@@ -44,12 +58,16 @@ def test_weight_two_is_the_pair_twice(rows: list[tuple[int, bool]]) -> None:
 
 
 def test_recall_at_precision_one_needs_to_pass_the_hardest_negative() -> None:
-    got = metrics.recall_at_precision_one(np.array([0.9, 0.5, 0.4]), np.array([0.5, 0.1]))
+    ranking = Ranking(np.array([0.5, 0.5, 0.9, 0.1, 0.4]),
+                      np.array([True, False, True, False, True]))
+    got = ranking.recall_at_precision_one()
     assert got == pytest.approx(1 / 3)  # 0.5 equals the hardest negative: not above it
-    # A negative that the bootstrap did not draw holds nothing back.
-    got = metrics.recall_at_precision_one(np.array([0.9, 0.5]), np.array([0.7, 0.1]),
-                                          negative_weights=np.array([0.0, 1.0]))
-    assert got == 1.0
+    # A negative that the bootstrap did not draw holds nothing back; a positive drawn twice counts
+    # so.
+    drawn = np.array([2.0, 0.0, 1.0, 1.0, 1.0])[ranking.order]
+    assert ranking.recall_at_precision_one(drawn) == 1.0
+    drawn = np.array([2.0, 1.0, 1.0, 1.0, 1.0])[ranking.order]
+    assert ranking.recall_at_precision_one(drawn) == pytest.approx(1 / 4)
 
 
 def test_bootstrap_draws_groups_not_files() -> None:
@@ -57,7 +75,7 @@ def test_bootstrap_draws_groups_not_files() -> None:
     assert boot.draws.shape == (50, 3) and (boot.draws.sum(axis=1) == 3).all()
     same = boot.index(["b", "b"])
     for draw in range(50):
-        w = boot.pair_weights(same, boot.index(["b", "c"]), draw)
+        w = boot.pair_weights(boot.pairs(same, boot.index(["b", "c"])), draw)
         b, c = boot.draws[draw][1], boot.draws[draw][2]
         assert w.tolist() == [b, b * c]
     assert (Bootstrap.over("abc", seed=3).draws == Bootstrap.over("cab", seed=3).draws).all()
@@ -177,6 +195,16 @@ def test_edits_are_named_once_and_partners_compose() -> None:
     assert {e.name for e in EDITS if not e.gated} == {"reverse", "split_screen", "blend_15"}
 
 
+def test_every_edit_of_the_corpus_is_dealt() -> None:
+    listed = pathlib.Path(__file__).parents[2] / "../shared/corpus/edits.txt"
+    if not listed.is_file():
+        pytest.skip("no ../shared/corpus")
+    names = {line.split("|")[0] for line in listed.read_text().splitlines() if line}
+    two = {"intro_outro", "audio_replaced", "pip_over", "insert_segment", "stack2", "pip_small",
+           "split_screen", "blend_15"}
+    assert len(names) == 58 and not (names | two | {"rot180"}) - BY_NAME.keys()
+
+
 # -- the deal ----------------------------------------------------------------------------------
 
 
@@ -199,6 +227,8 @@ def test_every_edit_meets_eight_test_sources_and_is_dealt_the_same_twice() -> No
     for edit in EDITS:
         met = {r.group for r in recipes if r.edit == edit.name and r.split == "test"}
         assert len(met) == (10 if edit.temporal == "intro" else 8), edit.name
+    for name in ("equal_size", "black_60", "fade_black"):
+        assert len({r.group for r in recipes if r.edit == name and r.split == "test"}) == 8
     names = [(r.split, r.name) for r in recipes]
     assert len(set(names)) == len(names)
 
@@ -342,4 +372,88 @@ def test_a_row_for_each_method_stands_in_every_table() -> None:
     page = table.markdown(result)
     assert page.count("\n| us |") == 5 and page.count("\n| them |") == 4
     assert "| mirror | 1 | 100.0 | 100.0 |" in page
-    assert "them (surrogate)" in table.short(result)
+    short = table.short(result)
+    assert "| them | *surrogate* |" in short and "on D, commit C: 4 files" in short
+
+
+def test_a_row_without_clips_is_in_every_table_but_that_of_parts() -> None:
+    answer = ours.read(_report())
+    row = evaluate.plain(evaluate.evaluate_ours(
+        evaluate.Truth(FILES), ours.Outcome(answer, answer, None, 60, 60, 4000, "")))
+    assert "partial" not in row and row["recall_whole"]["value"] == 1
+
+
+def test_parts_are_counted_on_originals_parts_and_what_is_no_part() -> None:
+    assert evaluate.for_parts(evaluate.Truth(FILES)) == ["a.mp4", "c.mp4", "d.mp4"]
+
+
+def test_one_logo_on_two_videos_is_a_hard_negative() -> None:
+    logo = [_file("e.mp4", "edit", "dog", Content("dog", (0, 10), (0, 10)), edit="logo_corner"),
+            _file("f.mp4", "edit", "cow", Content("cow", (0, 10), (0, 10)), edit="logo_corner"),
+            _file("g.mp4", "edit", "owl", Content("owl", (0, 10), (0, 10)), edit="blur")]
+    assert evaluate.Truth(logo).hard.tolist() == [True, False, False]
+
+
+# -- two runs, one table -----------------------------------------------------------------------
+
+
+def test_two_runs_are_the_same_but_for_the_clock() -> None:
+    a = {"date": "Monday", "machine": "m", "stages_s": {"rivals": 1},
+         "methods": [{"title": "us", "recall": 0.5, "cost": {"cpu_s_per_min": 1}}]}
+    b = {**a, "date": "Tuesday",
+         "methods": [{"title": "us", "recall": 0.5, "cost": {"cpu_s_per_min": 2}}]}
+    assert list(same.differences(a, b)) == []
+    b = {**a, "extra": 1, "methods": [{"title": "us", "recall": 0.6}]}
+    assert list(same.differences(a, b)) == ["/extra: only in the second",
+                                            "/methods/us/recall: 0.5, 0.6"]
+    assert list(same.differences({"methods": [1]}, {"methods": []})) == ["/methods: [1], []"]
+
+
+# -- the rivals --------------------------------------------------------------------------------
+
+
+def test_a_rival_hashes_each_file_once_and_counts_what_it_cannot_read(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "set" / "test"
+    folder.mkdir(parents=True)
+    for name, content in (("a.mp4", "one"), ("b.mp4", "one"), ("c.mp4", "two"), ("d.mp4", "bad")):
+        (folder / name).write_text(content)
+    truth.save(tmp_path / "truth_test.json", FILES)
+
+    def read(path: str) -> str:
+        text = pathlib.Path(path).read_text()
+        if text == "bad":
+            raise OSError("cannot read this")
+        return text
+
+    monkeypatch.setitem(rivals.BY_NAME, "exact", replace(rivals.BY_NAME["exact"], hash=read))
+    run = ["--work", str(tmp_path), "--only", "exact", "--jobs", "2"]
+    assert rivals.main(run) == 0 and "4 of 4 files hashed" in capsys.readouterr().out
+    scores = np.load(tmp_path / "rivals/test/exact_scores.npy")
+    assert scores[0, 1] == 1 and scores[0, 2] == 0 and (scores[3] == seed.NEVER).all()
+    note = json.loads((tmp_path / "rivals/test/exact.json").read_text())
+    assert note["failed"] == [["d.mp4", "OSError: cannot read this"]]
+    # What failed is tried again, and nothing else.
+    (folder / "d.mp4").write_text("two")
+    assert rivals.main(run) == 0 and "1 of 1 files hashed" in capsys.readouterr().out
+    assert np.load(tmp_path / "rivals/test/exact_scores.npy")[2, 3] == 1
+    assert rivals.main(run) == 0 and capsys.readouterr().out == ""
+
+
+# -- the first seed's surrogate ----------------------------------------------------------------
+
+
+def test_the_seed_compares_flattened_rows_of_equal_length_alone() -> None:
+    one = np.eye(4, dtype=np.float16)[:3]
+    near, short = one.copy(), one[:2]
+    near[0, 1] = 0.25
+    scores = seed.scores([one, one, near, short])
+    assert scores[0, 1] == 1 >= rivals.BY_NAME["seed"].threshold > scores[0, 2]
+    assert scores[0, 2] == pytest.approx(1 / 1.25)
+    assert (scores[:3, 3] == seed.NEVER).all() and scores[3, 3] == 1
+
+
+def test_surrogates_are_named_so_wherever_their_title_stands() -> None:
+    for rival in rivals.RIVALS:
+        assert ("surrogate" in rival.title) == (rival.kind == "surrogate")

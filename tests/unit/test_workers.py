@@ -16,7 +16,7 @@ import pytest
 
 from twinreel import workers
 from twinreel.errors import DecodeFailed, Stalled, WorkerDied
-from twinreel.workers import Event, WorkerPool
+from twinreel.workers import Event, Idle, WorkerPool
 
 Emit = Callable[[Any], None]
 Beat = Callable[[], None]
@@ -164,6 +164,26 @@ def test_processes_are_nice() -> None:
     with WorkerPool(double, jobs=1, nice=3) as pool:
         value = run(pool, ["nice"])["nice"][0]
     assert value == min(19, os.nice(0) + 3)
+
+
+def which(task: str, emit: Emit, beat: Beat) -> None:
+    emit((task, os.getpid(), os.environ["OMP_NUM_THREADS"]))
+
+
+def test_one_pools_processes_serve_the_next() -> None:
+    with Idle() as idle:
+        with WorkerPool(which, jobs=1, idle=idle) as pool:
+            first = run(pool, ["a"])["a"][0]
+        (worker,) = idle.workers
+        with WorkerPool(double, jobs=1, idle=idle) as pool:
+            assert run(pool, ["b"])["b"] == ["did b", "done"]
+        with WorkerPool(which, jobs=1, idle=idle) as pool:
+            assert run(pool, ["a"])["a"][0] == first == ("a", worker.process.pid, "1")
+        os.kill(worker.process.pid, signal.SIGTERM)
+        worker.process.join(5)
+        with WorkerPool(which, jobs=1, idle=idle) as pool:  # one that died is not given out
+            assert run(pool, ["a"])["a"][0] != first
+    assert not idle.workers and not worker.process.is_alive()
 
 
 def test_no_task_no_process() -> None:

@@ -21,6 +21,7 @@ from twinreel.actions import foreign, memory
 from twinreel.actions import journal as journals
 from twinreel.actions.apply import Outcome, apply
 from twinreel.actions.disk import Disk
+from twinreel.actions.losses import judging
 from twinreel.actions.plan import LINKS, QUARANTINE, ActOptions, Plan, plan
 from twinreel.actions.script import write_script
 from twinreel.actions.survey import survey
@@ -106,7 +107,9 @@ def act_command(
         if not report and not as_json:
             click.echo(f"report: {printable(source)}")
         loaded = foreign.load(source)
-        planned = plan(loaded, action, options, name=str(Path(source).resolve()))
+        with judging(loaded) as judge:
+            name = str(Path(source).resolve())
+            planned = plan(loaded, action, options, name=name, judge=judge)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if action == "delete" and yes and not permanently:

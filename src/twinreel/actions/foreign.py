@@ -97,7 +97,9 @@ def _adopt(data: Any, form: str, source: str) -> Report:
             continue
         keep = min(members, key=lambda m: (-videos[m].file.size, m))
         look = relation == "copy"
-        out.append(Group(tuple(members), keep, f"the largest ({form} report)", {}, None, look))
+        # That tool knows of no losses; what is not the same bytes asks for a look.
+        lost: dict[str, list[str]] = {m: [] for m in members if m != keep}
+        out.append(Group(tuple(members), keep, f"the largest ({form} report)", lost, None, look))
         # Somebody else's groups say only that all members go together: 0.5 is no measurement.
         score = 1.0 if relation == "exact" else 0.5
         found += [Match(a, b, score, relation) for a, b in combinations(members, 2)]

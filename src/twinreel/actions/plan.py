@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from twinreel.actions.losses import Judge, accepted, evidence, losses, unheld
+from twinreel.discover import emptied_folder
 from twinreel.errors import BadReport
-from twinreel.keep import matches, missing_tracks, unheld_s
+from twinreel.keep import matches
 from twinreel.options import opt
 from twinreel.report import Report
-from twinreel.types import Group, Match, Step, Video
+from twinreel.types import Group, Step, Video
 
 KEEP_RULES = ("best", "largest", "oldest", "newest", "shortest-path")
 RELATIONS = ("exact", "copy", "part_of")  # what may be removed: all of it is in the kept file
@@ -28,7 +29,6 @@ DECISIONS = (None, "accept", "skip", "not_a_match")
 LINKS = ("hardlink", "symlink", "reflink")
 REMOVALS = ("trash", "move", "delete")
 QUARANTINE = ".twinreel-quarantine"
-_TOLERANCE_S = 1.0  # a shorter difference in duration is a container's rounding, not content
 
 # Folders whose files belong together: one taken out spoils the rest.
 _STRUCTURED = re.compile(
@@ -120,6 +120,7 @@ def plan(
     options: ActOptions | None = None,
     *,
     name: str = "",
+    judge: Judge | None = None,
     **settings: Any,
 ) -> Plan:
     """Decide what to do with each file of each group.
@@ -129,6 +130,8 @@ def plan(
         action: a registered action ('trash', 'move', 'hardlink', 'symlink', 'reflink', 'delete').
         options: or the fields of ActOptions as keywords.
         name: the report's file name, for the journal.
+        judge: looks at pictures where another file is kept than the report chose (see `judging`);
+            without one, such a removal counts as a loss.
 
     Raises:
         BadReport: the report contradicts itself; the message names the place.
@@ -174,7 +177,7 @@ def plan(
                 numbers = " and ".join(str(i + 1) for i in several.values())
                 reason = f"groups {numbers} hold it and keep different files"
             if not reason:
-                step, reason = _step(report, n, path, keep, action, options)
+                step, reason = _step(report, n, path, keep, action, options, judge)
             if step:
                 taken.add(path)
                 steps.append(step)
@@ -285,13 +288,19 @@ def _closed(group: Group, options: ActOptions) -> str:
 
 
 def _step(
-    report: Report, n: int, path: str, keep: str, action: str, options: ActOptions
+    report: Report,
+    n: int,
+    path: str,
+    keep: str,
+    action: str,
+    options: ActOptions,
+    judge: Judge | None,
 ) -> tuple[Step | None, str]:
     """The step for one file, or the reason why there is none."""
     group, victim, keeper = report.groups[n], report.video(path), report.video(keep)
     match = evidence(report, path, keep)
     relation = match.relation if match else ""
-    lost = losses(report, group, path, keep, match)
+    lost = losses(report, group, path, keep, match, judge)
     open_losses = [loss for loss in lost if not accepted(loss, options.accept)]
     reasons = {
         f"protected by {options.protect}": any(matches(path, g) for g in options.protect),
@@ -304,7 +313,7 @@ def _step(
         f"would be lost: {'; '.join(open_losses)} (--accept LOSS)": open_losses,
         "part of a disc, stream, camera or photo folder (--structured)": not options.structured
         and structured(path),
-        "the kept file lies in a quarantine": QUARANTINE in keep.split(os.sep),
+        f"the kept file lies in {emptied_folder(keep)}, which may be emptied": emptied_folder(keep),
     }
     for reason, holds in reasons.items():
         if holds:
@@ -326,73 +335,6 @@ def _step(
         said = "kept" if keep == group.keep else f"the report keeps {group.keep}"
         why = f"{why}; {said}: {group.why}"
     return Step(action, path, keep, None, victim.file.size, why, tuple(lost), expect), ""
-
-
-def _by_key(report: Report) -> dict[str | None, list[str]]:
-    """Content key -> paths, worked out once for a report."""
-    known: dict[str | None, list[str]] | None = report.__dict__.get("_twins")
-    if known is None:
-        known = {}
-        for video in report.videos:
-            if video.file.key is not None:
-                known.setdefault(video.file.key, []).append(video.path)
-        object.__setattr__(report, "_twins", known)
-    return known
-
-
-def evidence(report: Report, path: str, keep: str) -> Match | None:
-    """The direct match 'path RELATION keep': by path, else by files of the same content."""
-    keys = {p: report.video(p).file.key for p in (path, keep)}
-    if keys[path] is not None and keys[path] == keys[keep]:
-        return Match(path, keep, 1.0, "exact")
-    direct = report.match(path, keep)
-    if direct is not None:
-        return direct
-    twins = _by_key(report)
-    for a in twins.get(keys[path], ()):
-        for b in twins.get(keys[keep], ()):
-            found = report.match(a, b)
-            if found is not None:
-                return replace(found, a=path, b=keep)
-    return None
-
-
-def losses(report: Report, group: Group, path: str, keep: str, match: Match | None) -> list[str]:
-    """What the file has and the kept one lacks: the report's words, or the headers' when another
-    file is kept than the report chose."""
-    if keep == group.keep:
-        return list(group.losses.get(path, []))
-    if match is not None and match.relation == "exact":
-        return []
-    mine, its = report.video(path), report.video(keep)
-    held = match is not None and match.relation == "part_of"
-    seconds = 0.0 if held else unheld_s(mine, its, match)
-    out = [f"seconds: {seconds:.1f} s that the kept file lacks"] if seconds else []
-    out += missing_tracks(mine, its)
-    if mine.info.hdr and not its.info.hdr:
-        out.append(f"HDR ({mine.info.hdr})")
-    size, other = (f"{v.info.width}x{v.info.height}" for v in (mine, its))
-    if mine.info.width * mine.info.height > its.info.width * its.info.height:
-        out.append(f"resolution {size} over {other}")
-    return out
-
-
-def accepted(loss: str, words: Iterable[str]) -> bool:
-    """Whether the user gave this loss up: 'all', the whole loss, or one of its words."""
-    in_it = set(re.findall(r"[a-z]+", loss.lower()))
-    return any(w in ("all", loss) or w.lower() in in_it for w in words)
-
-
-def unheld(match: Match, duration_s: float) -> list[list[float]]:
-    """Stretches of a in seconds (at least 1 s) that no matched segment covers."""
-    out, at = [], 0.0
-    for start, end in sorted(s.a for s in match.segments):
-        if start - at >= _TOLERANCE_S:
-            out.append([at, start])
-        at = max(at, end)
-    if match.segments and duration_s - at >= _TOLERANCE_S:
-        out.append([at, duration_s])
-    return out
 
 
 def structured(path: str) -> bool:
@@ -428,7 +370,8 @@ def _afterwards(report: Report, steps: list[Step], options: ActOptions) -> list[
         wanted = (
             [p for g in options.prefer for p in paths if matches(p, g)] if options.place else []
         )
-        if wanted and not any(matches(keep, g) for g in options.prefer):
+        belongs = structured(keep) and not options.structured
+        if wanted and not belongs and not any(matches(keep, g) for g in options.prefer):
             target = os.path.splitext(wanted[0])[0] + os.path.splitext(keep)[1]
             first = {**expect, "after": [wanted[0]]}
             out.append(Step("place", keep, "", target, 0, "the preferred place", (), first))

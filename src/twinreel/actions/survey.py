@@ -17,6 +17,7 @@ from twinreel.actions.disk import Disk, Look, words
 from twinreel.actions.kinds import ACTIONS, Run
 from twinreel.actions.plan import LINKS, Plan, Skip
 from twinreel.errors import ActionRefused, TwinreelError
+from twinreel.keep import matches
 from twinreel.options import EXTENSIONS
 from twinreel.types import Step
 
@@ -49,11 +50,19 @@ def survey(plan: Plan, disk: Disk | None = None) -> Plan:
         steps.append(step)
     standing = {s.path for s in steps}
     steps = [s for s in steps if s.keep or standing & set(s.expect["after"])]
+    if not plan.options.structured:  # a kept file that is part of a stream stays in it
+        steps = [s for s in steps if s.action != "place" or not folders.of(s.path)[1]]
+    owners: dict[str, list[Step]] = {}  # sidecar -> the videos it goes with
     for step in [s for s in steps if s.keep and plan.action not in LINKS]:
         found = beside(step.path, folders.of(step.path)[0], leaving)
         if found:
             sidecars[step.path] = found
-            steps += _sidecar_steps(step, found, plan)
+        for path in found if plan.options.sidecars != "leave" else []:
+            if globs := [g for g in plan.options.protect if matches(path, g)]:
+                skipped.append(Skip(path, f"protected by {globs[0]}"))
+            else:
+                owners.setdefault(path, []).append(step)
+    steps += [_sidecar_step(path, videos, plan) for path, videos in owners.items()]
     # What changes the kept file comes last, after the sidecars that take its name.
     last = [s for s in steps if s.action in ("inherit", "place")]
     steps = [s for s in steps if s.action not in ("inherit", "place")] + last
@@ -129,14 +138,11 @@ def beside(path: str, names: list[str], leaving: set[str]) -> list[str]:
     ]
 
 
-def _sidecar_steps(step: Step, found: list[str], plan: Plan) -> list[Step]:
-    out = []
-    stem = os.path.splitext(step.path)[0]
-    for path in found if plan.options.sidecars != "leave" else []:
-        expect = {"after": [step.path]}
-        if plan.options.sidecars == "follow":
-            out.append(Step(plan.action, path, "", None, 0, "goes with its video", (), expect))
-        else:
-            target = os.path.splitext(step.keep)[0] + path[len(stem) :]
-            out.append(Step("carry", path, "", target, 0, "to the kept file", (), expect))
-    return out
+def _sidecar_step(path: str, videos: list[Step], plan: Plan) -> Step:
+    """What becomes of a sidecar once all its videos went: where one stays, it stays too."""
+    expect = {"after": [v.path for v in videos]}
+    if plan.options.sidecars == "follow":
+        return Step(plan.action, path, "", None, 0, "goes with its video", (), expect)
+    first = videos[0]
+    target = os.path.splitext(first.keep)[0] + path[len(os.path.splitext(first.path)[0]) :]
+    return Step("carry", path, "", target, 0, "to the kept file", (), expect)

@@ -42,6 +42,8 @@ def extract_command(
     if status is not None:
         _status(Path(status), as_json)
         return
+    from twinreel.extract.status import Listener
+
     options = _options(ExtractOptions, flags)
     jobs, folder = _jobs(paths, table, out, options, _options(DiscoverOptions, flags))
     if options.runner == "ray":
@@ -50,7 +52,8 @@ def extract_command(
         from twinreel.extract.devices import spread
 
     with _shown(len(jobs), quiet or as_json) as on_record:
-        summary = spread(jobs, options, folder, on_record, lambda w: click.echo(w, err=True))
+        tell = Listener(on_record, lambda words: click.echo(words, err=True))
+        summary = spread(jobs, options, folder, tell)
     if as_json:
         for record in summary.records.values():
             click.echo(json.dumps(record))
@@ -102,11 +105,23 @@ def _jobs(
 
 @contextlib.contextmanager
 def _shown(total: int, quiet: bool) -> Iterator[Any]:
-    """A progress line on a terminal: videos, frames a second, what is waited for, time left."""
+    """A progress line on a terminal."""
     if quiet or not sys.stderr.isatty():
         yield lambda record, summary: None
         return
     from rich.console import Console
+
+    with _progress(Console(stderr=True)) as bar:
+        task = bar.add_task("extract", total=total, words="")
+
+        def on_record(record: Any, summary: Any) -> None:
+            bar.update(task, completed=len(summary.records), words=summary.pace())
+
+        yield on_record
+
+
+def _progress(console: Any) -> Any:
+    """Videos done, time left, frames a second, what is waited for."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -114,18 +129,14 @@ def _shown(total: int, quiet: bool) -> Iterator[Any]:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    # Narrow terminals wrap the words; what is done and what is left are never cut.
     columns = (
-        TextColumn("extract"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[words]}"), TextColumn("left"), TimeRemainingColumn(),
+        BarColumn(8), MofNCompleteColumn(), TextColumn("videos, left"), TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}", table_column=Column(no_wrap=False)),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("extract", total=total, words="")
-
-        def on_record(record: Any, summary: Any) -> None:
-            bar.update(task, completed=len(summary.records), words=summary.pace())
-
-        yield on_record
+    return Progress(*columns, console=console, transient=True)
 
 
 def _report(summary: Any) -> None:
@@ -173,7 +184,7 @@ def models_command(context: click.Context, as_json: bool) -> None:
             "name": name,
             "input": f"{frames}{spec.size[0]} x {spec.size[1]} {spec.fit}",
             "dim": spec.dim,
-            "size_bytes": file.size if file else 0,
+            "size_bytes": weights.size_of(spec),
             "sha256": (file.sha256 or "not published") if file else "",
             "present": weights.present(spec),
             "licence": f"{spec.licence}; weights {file.licence}" if file else spec.licence,
@@ -185,6 +196,8 @@ def models_command(context: click.Context, as_json: bool) -> None:
     click.echo(f"{'name':<16}{'input':<22}{'dim':>5}  {'weights':<10}{'size':>9}  licence")
     for row in rows:
         size = f"{row['size_bytes'] / 1e6:.0f} MB" if row["size_bytes"] else ""
+        if row["sha256"] and not size:
+            size = "unknown"
         here = "none" if not row["sha256"] else "here" if row["present"] else "not here"
         click.echo(
             f"{row['name']:<16}{row['input']:<22}{row['dim']:>5}  {here:<10}{size:>9}  "

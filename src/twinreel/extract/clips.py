@@ -12,6 +12,7 @@ Memory does not grow with the length of the video.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from twinreel.decode import measure
 from twinreel.errors import DecodeFailed
+from twinreel.extract import hardware
 from twinreel.extract.filters import Chain, Lens, View
 from twinreel.extract.options import SAMPLERS, TAILS
 from twinreel.extract.timed import timed
 from twinreel.frames import Beat, Tally
-from twinreel.probe import describe, opened, rational, video_stream
+from twinreel.probe import describe, opened, video_stream
 from twinreel.types import Seconds, VideoInfo
 
 # Rows are sent when they hold this much, or when the first of them has waited so long: the network
@@ -88,6 +91,7 @@ class ClipTask:
     end: float | None = None
     bad_packets: float = 0.05
     name: str = ""
+    gpu: str = ""  # number of the GPU that decodes, '' for the CPU
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ class Ended:
 
     frames: frames taken by each sampling. expected: what the header promised, 0 where unknown.
     last_valid: for each sampling and take, real frames in the last row. damage: '' or in words.
+    decoder: 'cpu' or 'cuda'. refused: why it is not the one asked for.
     """
 
     info: VideoInfo
@@ -118,6 +123,8 @@ class Ended:
     seen_s: float
     damage: str
     busy_s: float
+    decoder: str = hardware.CPU
+    refused: str = ""
 
 
 def work(task: ClipTask, emit: Callable[[Any], None], beat: Beat) -> None:
@@ -277,18 +284,22 @@ def unroll(task: ClipTask, beat: Beat = lambda: None) -> Iterator[Rows | Ended]:
     """
     tally = Tally()
     begun, waited = time.monotonic(), 0.0
-    with opened(task.path) as container:
+    with contextlib.ExitStack() as stack:
+        container = stack.enter_context(opened(task.path))
         stream = video_stream(container, task.path)
         info = describe(container, stream)
         length_s = _length(task, info, beat)
         samplers = [
             _Sampler(i, s, info.sample_aspect, length_s) for i, s in enumerate(task.samplings)
         ]
+        use = stack.enter_context(hardware.decoder(task.path, container, stream, task.gpu))
         if all(s.sampler == "keyframes" for s in task.samplings):
-            stream.codec_context.skip_frame = "NONKEY"
+            use.stream.codec_context.skip_frame = "NONKEY"
         rotation, exact = 0, any(s.seed_exact for s in task.samplings)
         try:
-            for frame, start, end in timed(container, stream, task, info, tally, beat, exact):
+            frames = timed(use.container, use.stream, task, info, tally, beat, exact)
+            for frame, start, end in frames:
+                use.saw(frame)
                 rotation = frame.rotation
                 for sampler in samplers:
                     for rows in sampler.add(frame, start, end):
@@ -316,6 +327,8 @@ def unroll(task: ClipTask, beat: Beat = lambda: None) -> Iterator[Rows | Ended]:
             seen_s=tally.last_s,
             damage=_damage(length_s, tally),
             busy_s=time.monotonic() - begun - waited,
+            decoder=use.where,
+            refused=use.refused,
         )
 
 
@@ -327,28 +340,11 @@ def _length(task: ClipTask, info: VideoInfo, beat: Beat) -> float:
     """Seconds that are to be looked at; 0.0 where neither header nor packets tell."""
     whole = info.duration_s
     if not whole and any(s.sampler == "uniform" for s in task.samplings):
-        whole = _packets_length(task.path, beat)
+        whole = measure(task.path, beat)
         if not whole:
             raise DecodeFailed(task.path, "its length is not known, so it cannot be divided")
     end = whole if task.end is None else min(task.end, whole or task.end)
     return max(0.0, end - task.start) if end else 0.0
-
-
-def _packets_length(path: str, beat: Beat) -> float:
-    """Seconds from the packets' timestamps, nothing decoded."""
-    with opened(path) as container:
-        stream = video_stream(container, path)
-        base = rational(stream.time_base)
-        first, last = None, 0
-        try:
-            for packet in container.demux(stream):
-                beat()
-                if packet.pts is not None:
-                    first = packet.pts if first is None else min(first, packet.pts)
-                    last = max(last, packet.pts + (packet.duration or 0))
-        except av.error.FFmpegError:
-            pass  # what can be demuxed is what can be looked at
-        return float((last - first) * base) if first is not None and base else 0.0
 
 
 def _damage(length_s: float, tally: Tally) -> str:

@@ -14,7 +14,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,8 @@ from typing import Any
 from twinreel.extract.journey import extract
 from twinreel.extract.manifest import Job
 from twinreel.extract.options import ExtractOptions
-from twinreel.extract.status import Summary
-from twinreel.extract.whole import Meta
+from twinreel.extract.status import Listener, Summary
 from twinreel.workers import yield_cores
-
-OnRecord = Callable[[Meta, Summary], None]
 
 
 def chosen(options: ExtractOptions) -> list[str]:
@@ -53,15 +49,15 @@ def spread(
     jobs: list[Job],
     options: ExtractOptions,
     folder: Path,
-    on_record: OnRecord = lambda record, summary: None,
-    say: Callable[[str], None] = lambda words: None,
+    listener: Listener | None = None,
 ) -> Summary:
     """`extract` on every chosen device; the summary is of all of them."""
+    listener = listener or Listener()
     yield_cores()
     names = chosen(options)
     if len(names) == 1:
         one = replace(options, device=names[0], devices="")
-        return extract(jobs, one, folder, on_record=on_record, say=say)
+        return extract(jobs, one, folder, listener)
     context = multiprocessing.get_context("spawn")
     each = max(1, options.jobs // len(names))
     processes, pipes = [], []
@@ -73,7 +69,7 @@ def spread(
         theirs.close()
         processes.append(process)
         pipes.append(mine)
-    return _collect(jobs, folder, names, processes, pipes, on_record, say)
+    return _collect(jobs, folder, names, processes, pipes, listener)
 
 
 def _work(jobs: list[Job], options: ExtractOptions, folder: Path, pipe: Any, parent: int) -> None:
@@ -86,13 +82,11 @@ def _work(jobs: list[Job], options: ExtractOptions, folder: Path, pipe: Any, par
 
     threading.Thread(target=watch, daemon=True).start()
     try:
-        summary = extract(
-            jobs,
-            options,
-            folder,
+        tell = Listener(
             on_record=lambda record, summary: pipe.send(("record", record)),
-            say=lambda words: pipe.send(("say", words)),
+            on_words=lambda words: pipe.send(("say", words)),
         )
+        summary = extract(jobs, options, folder, tell)
     except Exception as error:
         pipe.send(("error", error))
         raise SystemExit(1) from None
@@ -105,13 +99,12 @@ def _collect(
     names: list[str],
     processes: list[Any],
     pipes: list[Any],
-    on_record: OnRecord,
-    say: Callable[[str], None],
+    listener: Listener,
 ) -> Summary:
     from multiprocessing.connection import wait
 
     whole = Summary(folder)
-    said: set[str] = set()
+    failed: set[str] = set()  # devices whose process has said why
     errors: list[Exception] = []
     open_pipes: dict[Any, str] = dict(zip(pipes, names, strict=True))
     try:
@@ -122,19 +115,18 @@ def _collect(
                     kind, value = pipe.recv()
                 except EOFError:
                     name = open_pipes.pop(pipe)
-                    if not any(name in words for words in said):
-                        say(f"device {name}: its process ended early")
+                    if name not in failed:
+                        listener.say(f"device {name}: its process ended early")
                         whole.stopped = whole.stopped or f"device {name} was lost"
                     continue
                 if kind == "record":
                     whole.records.setdefault(value["name"], value)
-                    on_record(value, whole)
-                elif kind == "say" and value not in said:
-                    said.add(value)
-                    say(value)
+                    listener.on_record(value, whole)
+                elif kind == "say":
+                    listener.say(value)
                 elif kind == "error":
                     errors.append(value)
-                    said.add(open_pipes.pop(pipe))
+                    failed.add(open_pipes.pop(pipe))
                 elif kind == "summary":
                     open_pipes.pop(pipe)
                     whole.frames += value.frames

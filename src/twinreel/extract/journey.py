@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from twinreel import __version__
+from twinreel.batches import Batcher
 from twinreel.errors import CannotRead, OutputError, VideoError
-from twinreel.extract.batches import Batcher
 from twinreel.extract.claims import Claim, Claims
 from twinreel.extract.clips import ClipTask, Ended, Rows, work
 from twinreel.extract.feed import Feed
@@ -31,10 +31,10 @@ from twinreel.extract.forward import Runner
 from twinreel.extract.manifest import Job, run_folder
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.outputs import FORMATS, HIDDEN, OtherOutput, Result, Shelf
-from twinreel.extract.plan import Entry, merged, note, plan
+from twinreel.extract.plan import Entry, clip_task, merged, note, plan
 from twinreel.extract.projection import settle
 from twinreel.extract.sources import changed, source_of, stat_of
-from twinreel.extract.status import Summary, write_status
+from twinreel.extract.status import Listener, Summary, write_status
 from twinreel.extract.whole import Meta, Notes, disk
 from twinreel.types import Floats
 from twinreel.workers import yield_cores
@@ -63,10 +63,9 @@ def extract(
     jobs: list[Job],
     options: ExtractOptions,
     folder: Path | None = None,
+    listener: Listener | None = None,
     *,
     entries: list[Entry] | None = None,
-    on_record: Callable[[Meta, Summary], None] = lambda record, summary: None,
-    say: Callable[[str], None] = lambda words: None,
     standing: Standing | None = None,
 ) -> Summary:
     """Write the features of every job.
@@ -74,8 +73,6 @@ def extract(
     Args:
         folder: where the run keeps its records (default: the outputs' common folder).
         entries: the networks, as `plan` gives them (default: planned from the options).
-        on_record: called with each video's status record as it is known.
-        say: called with things worth knowing once.
         standing: what is kept from call to call by a caller who brings jobs by and by; such a
         caller ends with `standing.close()`.
 
@@ -86,8 +83,8 @@ def extract(
     yield_cores()
     k, n = options.part()
     run = _Run(
-        jobs[k::n], options, folder or run_folder(jobs), entries or plan(options), on_record, say,
-        standing,
+        jobs[k::n], options, folder or run_folder(jobs), entries or plan(options),
+        listener or Listener(), standing,
     )  # fmt: skip
     return run.go()
 
@@ -120,12 +117,11 @@ class _Run:
         options: ExtractOptions,
         folder: Path,
         entries: list[Entry],
-        on_record: Callable[[Meta, Summary], None],
-        say: Callable[[str], None],
+        listener: Listener,
         standing: Standing | None = None,
     ) -> None:
         self._jobs, self._options, self._folder = jobs, options, folder
-        self._on_record, self._say = on_record, say
+        self._listener = listener
         self._summary = Summary(folder)
         with disk(folder):
             (folder / HIDDEN).mkdir(parents=True, exist_ok=True)
@@ -145,11 +141,11 @@ class _Run:
         self._feed: Feed | None = None
         self._lock = threading.Lock()
         self._write_s = 0.0
-        self._runner = Runner(entries, options, say, kept.networks)
+        self._runner = Runner(entries, options, listener.say, kept.networks)
         self._entries = self._runner.entries
         self._samplings, self._owners = merged(self._entries)
         self._batchers = [
-            Batcher(self._runner.run(i), options.batch_size, self._deliver(i))
+            Batcher(self._runner.begin(i), options.batch_size, self._deliver(i), ahead=1)
             for i in range(len(self._entries))
         ]
 
@@ -164,10 +160,7 @@ class _Run:
         for job in jobs:
             if (video := self._take(job)) is not None:
                 self._open[job.name] = video
-                yield ClipTask(
-                    job.video, self._wanted(video), job.start, job.end,
-                    self._options.bad_packets, name=job.name,
-                )  # fmt: skip
+                yield clip_task(job, self._wanted(video), self._options)
 
     def _wanted(self, video: _Video) -> Any:
         """The samplings, without networks whose output is there already."""
@@ -306,6 +299,11 @@ class _Run:
             self._add(video, event.value)
         elif isinstance(event.value, Ended):
             video.ended = event.value
+            if event.value.refused:
+                self._listener.say(
+                    f"decoder {self._options.decoder}: {event.value.refused}; "
+                    f"going on with decoder {event.value.decoder}"
+                )
             self._summary.frames += max(event.value.frames, default=0)
         self._finish()
 
@@ -402,7 +400,7 @@ class _Run:
             "source": video.source,
             "video": {"duration_s": ended.info.duration_s, "width": ended.info.width,
                       "height": ended.info.height, "codec": ended.info.codec,
-                      "rotation": ended.info.rotation},
+                      "rotation": ended.info.rotation, "decoder": ended.decoder},
             "frames_expected": expected,
             "frames": frames,
             "frames_in_last_row": ended.last_valid[place][take],
@@ -446,7 +444,7 @@ class _Run:
                 self._notes.add(record)
             self._summary.records[job.name] = record
             self._time()
-            self._on_record(record, self._summary)
+            self._listener.on_record(record, self._summary)
 
     def _gather(self) -> None:
         self._shelf.gather()

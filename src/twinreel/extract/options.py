@@ -61,6 +61,8 @@ class ExtractOptions:
                     spellings=("--num_decoding_thread", "--num-decoding-thread"))  # fmt: skip
     threads: int = opt(0, "Threads of the network on a CPU (0: one per core).")
     device: str = opt("auto", "cpu, cuda, cuda:N, mps or auto.")
+    decoder: str = opt("cpu", "Where videos are decoded: cuda is an NVIDIA GPU (NVDEC); what it "
+                       "cannot decode falls to the CPU.", choices=("cpu", "cuda"))  # fmt: skip
     devices: str = opt("", "Several: 0,1 or cuda:0,cuda:1 (default: all GPUs).", metavar="LIST")
     format: str = opt("npy", "File format.", choices=FORMATS)
     meta: str = opt("sidecar", "Metadata of .npy files: a .json beside each, or one manifest.",
@@ -92,6 +94,11 @@ class ExtractOptions:
             raise ValueError(f"stall and lease must be positive, got {self.stall}, {self.lease}")
         if not 0 <= self.bad_packets <= 1:
             raise ValueError(f"bad_packets is a share within 0 and 1, got {self.bad_packets}")
+        if self.seed_exact and self.decoder != "cpu":
+            raise ValueError(
+                f"seed_exact is compared with decoding on the CPU, got decoder {self.decoder}: "
+                "leave one of them out"
+            )
         if self.num_frames and self.fps is not None:
             raise ValueError(
                 f"fps ({self.fps:g}) and num_frames ({self.num_frames}) choose the moments in two "

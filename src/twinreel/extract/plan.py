@@ -16,8 +16,10 @@ from typing import Any
 
 from twinreel import models
 from twinreel.errors import BadConfig
-from twinreel.extract.clips import Sampling, Take
+from twinreel.extract import hardware
+from twinreel.extract.clips import ClipTask, Sampling, Take
 from twinreel.extract.filters import View
+from twinreel.extract.manifest import Job
 from twinreel.extract.options import PRESETS, TYPES, ExtractOptions
 from twinreel.extract.whole import Meta
 from twinreel.models import ModelSpec, weights
@@ -147,6 +149,14 @@ def merged(entries: list[Entry]) -> tuple[tuple[Sampling, ...], dict[tuple[int, 
         samplings[place] = replace(bare, takes=takes)
         owners[place, len(takes) - 1] = number
     return tuple(samplings), owners
+
+
+def clip_task(job: Job, samplings: tuple[Sampling, ...], options: ExtractOptions) -> ClipTask:
+    """What a decoder is told of a job."""
+    return ClipTask(
+        job.video, samplings, job.start, job.end, options.bad_packets, name=job.name,
+        gpu=hardware.chosen(options.decoder, options.device),
+    )  # fmt: skip
 
 
 def note(entry: Entry) -> dict[str, Any]:

@@ -14,43 +14,19 @@ from typing import Any
 import numpy as np
 
 from twinreel.errors import BadConfig
-from twinreel.extract.batches import Projection
 from twinreel.extract.claims import Claims
-from twinreel.extract.clips import ClipTask, Rows
+from twinreel.extract.clips import Rows
 from twinreel.extract.feed import Feed
 from twinreel.extract.forward import Runner, digest
 from twinreel.extract.manifest import Job
 from twinreel.extract.options import ExtractOptions
-from twinreel.extract.plan import Entry, merged
-from twinreel.extract.whole import write_whole
+from twinreel.extract.plan import Entry, clip_task, merged
+from twinreel.extract.principal import Projection, load, save
 from twinreel.types import Floats
 
 VIDEOS = 64  # that a projection is fitted on, drawn with a fixed seed
 ROWS = 20_000
 _POLL_S = 0.5
-
-
-def load(path: Path, dim: int) -> Projection:
-    """The first `dim` components of a stored projection. Raises BadConfig."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            mean, components, rows = file["mean"], file["components"], int(file["rows"])
-    except (OSError, KeyError, ValueError) as error:
-        raise BadConfig(f"projection {path}: not readable: {error}; fit one with a run") from None
-    if dim > len(components):
-        raise BadConfig(f"projection {path} has {len(components)} components, asked are {dim}")
-    return Projection(mean, components[:dim], rows)
-
-
-def save(path: Path, projection: Projection, owner: str) -> None:
-    """Write a projection whole."""
-    write_whole(
-        path,
-        lambda file: np.savez(
-            file, mean=projection.mean, components=projection.components, rows=projection.rows
-        ),
-        owner,
-    )
 
 
 def settle(
@@ -102,10 +78,7 @@ def _fit(
 ) -> Projection:
     samplings, _ = merged([runner.entries[i]])
     chosen = random.Random(0).sample(jobs, min(VIDEOS, len(jobs)))
-    tasks = [
-        ClipTask(j.video, samplings, j.start, j.end, options.bad_packets, name=j.name)
-        for j in chosen
-    ]
+    tasks = [clip_task(j, samplings, options) for j in chosen]
     parts: dict[str, list[Floats]] = {}
     most = max(1, ROWS // len(chosen))
     run: Any = runner.run(i)

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from twinreel.extract.manifest import NEEDED, Job, from_csv
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.outputs import FORMATS, HIDDEN, SHARDED, OtherOutput, Shelf
 from twinreel.extract.plan import Entry, plan
-from twinreel.extract.status import Summary, write_status
+from twinreel.extract.status import Listener, Summary, write_status
 from twinreel.extract.whole import Meta
 from twinreel.rays import connected, spread
 
@@ -36,15 +36,13 @@ FETCHED = (
     "fetched"  # stands for the folder of fetched videos in paths, until an actor knows its own
 )
 SHARD_BLOCK = 64  # videos that share a shard
-OnRecord = Callable[[Meta, Summary], None]
 
 
 def spread_ray(
     jobs: list[Job],
     options: ExtractOptions,
     folder: Path,
-    on_record: OnRecord = lambda record, summary: None,
-    say: Callable[[str], None] = lambda words: None,
+    listener: Listener | None = None,
 ) -> Summary:
     """`extract` on a Ray cluster; the summary is of all nodes.
 
@@ -54,7 +52,7 @@ def spread_ray(
     """
     k, n = options.part()
     jobs = jobs[k::n]
-    summary = Summary(folder)
+    summary, listener = Summary(folder), listener or Listener()
     with connected(options.address):
         entries = plan(options)
         size = options.embedding_size
@@ -75,13 +73,13 @@ def spread_ray(
             ) as answers:
                 for answer in answers:
                     for words in answer["said"]:
-                        say(words)
+                        listener.say(words)
                     summary.frames += answer["frames"]
                     summary.computed += answer["computed"]
                     summary.stopped = summary.stopped or answer["stopped"]
                     if record := answer["record"]:
                         summary.records[record["name"]] = record
-                        on_record(record, summary)
+                        listener.on_record(record, summary)
         except KeyboardInterrupt:
             summary.stopped = "stopped by the user; the same command goes on from here"
     summary.not_reached = [j.name for j in jobs if j.name not in summary.records]
@@ -114,10 +112,12 @@ class Extractor:
                         here.append(_fetched(job, place))
                 except Exception as error:
                     records[job.name] = _failed(job, "read", f"cannot be fetched: {error}")
+            tell = Listener(
+                lambda record, _: records.__setitem__(record["name"], record), self._said.append
+            )
             summary = extract(
-                here, self._options, self._folder, entries=list(self._entries),
-                on_record=lambda record, _: records.__setitem__(record["name"], record),
-                say=self._said.append, standing=self._standing,
+                here, self._options, self._folder, tell,
+                entries=list(self._entries), standing=self._standing,
             )  # fmt: skip
         except OutputError as error:
             summary.stopped = str(error)

@@ -12,6 +12,7 @@ import csv
 import io
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,6 +68,24 @@ class Summary:
         pace = f"; {self.frames} frames, {self.pace()}" if self.frames else ""
         count = len(self.records) + len(self.not_reached)
         return f"{count} videos: {', '.join(parts)}{pace}"
+
+
+@dataclass
+class Listener:
+    """Who hears of a run while it goes on.
+
+    on_record: called with each video's status record as it is known. on_words: with what is worth
+    knowing; `say` gives it the same words once.
+    """
+
+    on_record: Callable[[Meta, Summary], None] = lambda record, summary: None
+    on_words: Callable[[str], None] = lambda words: None
+    _said: set[str] = field(default_factory=set)
+
+    def say(self, words: str) -> None:
+        if words not in self._said:
+            self._said.add(words)
+            self.on_words(words)
 
 
 def read_status(folder: Path) -> list[Meta]:

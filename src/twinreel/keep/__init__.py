@@ -17,4 +17,5 @@ from twinreel.keep.choose import VERSION as VERSION
 from twinreel.keep.choose import choose as choose
 from twinreel.keep.holds import missing_tracks as missing_tracks
 from twinreel.keep.holds import unheld_s as unheld_s
+from twinreel.keep.losses import lost as lost
 from twinreel.keep.wishes import matches as matches

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from twinreel.keep.holds import Matching, missing_tracks, unheld_s
 from twinreel.keep.quality import DETAIL_TOLERANCE, PIXELS_TOLERANCE, stored_pixels
 from twinreel.keep.race import size_of
-from twinreel.keep.views import Views
+from twinreel.keep.views import Strips, Views
 from twinreel.keep.wishes import matches
 from twinreel.options import KeepOptions
 from twinreel.types import Match, Video
@@ -23,6 +23,17 @@ class Loss:
 
     words: str
     is_content: bool = False
+
+
+def lost(video: Video, keep: Video, match: Matching, strips: Strips) -> list[str] | None:
+    """What `video` has and `keep` lacks, in words, whatever `choose` would keep.
+
+    None where no pictures of the two can be laid beside each other, so that nobody can tell.
+    """
+    views = Views(match, strips)
+    if views.difference(keep, video) is None and not views.misfit(keep, video):
+        return None
+    return [loss.words for loss in losses_of(video, keep, match, views, KeepOptions())]
 
 
 def losses_of(

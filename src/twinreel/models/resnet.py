@@ -13,7 +13,7 @@ unchanged but for their classifier.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,21 @@ def shortcut(width_in: int, width_out: int, stride: int) -> nn.Sequential | None
     )
 
 
+def add_layers(net: nn.Module, block: Any, counts: tuple[int, ...], width: int) -> int:
+    """Give `net` its layer1, layer2, ... of so many blocks; the width of the last one's map.
+
+    Each layer is twice as wide inside as the one before, and but for the first halves the map.
+    """
+    width_in = 64
+    for i, count in enumerate(counts):
+        blocks = []
+        for j in range(count):
+            blocks.append(block(width_in, width << i, 2 if i and not j else 1))
+            width_in = (width << i) * block.expansion
+        net.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+    return width_in
+
+
 LAYOUT: dict[int, tuple[type[Basic] | type[Bottleneck], tuple[int, ...]]] = {
     18: (Basic, (2, 2, 2, 2)),
     34: (Basic, (3, 4, 6, 3)),
@@ -93,15 +108,7 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        width_in = 64
-        for i, count in enumerate(counts):
-            width = 64 << i
-            blocks = []
-            for j in range(count):
-                blocks.append(block(width_in, width, 2 if i and not j else 1))
-                width_in = width * block.expansion
-            self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
-        self.dim = width_in
+        self.dim = add_layers(self, block, counts, 64)
 
     def forward(self, x: Tensor) -> Tensor:
         """float (n, 3, h, w) -> (n, dim)"""

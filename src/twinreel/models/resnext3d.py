@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from twinreel.models.resnet import add_layers
+
 if TYPE_CHECKING:
     from twinreel.models import ModelSpec
 
@@ -26,9 +28,11 @@ _LAST = (1, 4, 4)  # time, height, width of the last map for a clip of 16 x 112 
 class Block(nn.Module):
     """1x1x1, grouped 3x3x3 and 1x1x1 convolutions and a shortcut."""
 
+    expansion = 2
+
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
-        width_out = 2 * width
+        width_out = width * self.expansion
         self.conv1 = nn.Conv3d(width_in, width, 1, bias=False)
         self.bn1 = nn.BatchNorm3d(width)
         self.conv2 = nn.Conv3d(width, width, 3, stride, 1, groups=GROUPS, bias=False)
@@ -57,14 +61,7 @@ class ResNeXt3D(nn.Module):
         self.conv1 = nn.Conv3d(3, 64, 7, (1, 2, 2), 3, bias=False)
         self.bn1 = nn.BatchNorm3d(64)
         self.maxpool = nn.MaxPool3d(3, 2, 1)
-        width_in = 64
-        for i, count in enumerate(COUNTS):
-            width = 128 << i
-            blocks = []
-            for j in range(count):
-                blocks.append(Block(width_in, width, 2 if i and not j else 1))
-                width_in = 2 * width
-            self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+        add_layers(self, Block, COUNTS, 128)
 
     def forward(self, x: Tensor) -> Tensor:
         """float (n, 3, 16, 112, 112) -> (n, 2048)"""

@@ -49,6 +49,14 @@ def published(spec: ModelSpec) -> Path | None:
     return folder() / spec.weights.file
 
 
+def size_of(spec: ModelSpec) -> int:
+    """Bytes of the published file that is here, else those of the record (0: unknown)."""
+    path = published(spec)
+    if path is not None and path.is_file():
+        return path.stat().st_size
+    return spec.weights.size if spec.weights else 0
+
+
 def present(spec: ModelSpec) -> bool:
     """Whether the network can be built now, without fetching."""
     path = published(spec)
@@ -256,12 +264,12 @@ def fetch(
         with os.fdopen(handle, "wb") as file:
             try:
                 with urllib.request.urlopen(spec.weights.url, timeout=60) as answer:
-                    total = int(answer.headers.get("Content-Length") or spec.weights.size)
+                    told = int(answer.headers.get("Content-Length") or 0)
                     done = 0
                     while block := answer.read(_BLOCK):
                         file.write(block)
                         done += len(block)
-                        progress(done, total)
+                        progress(done, told or spec.weights.size)
             except (urllib.error.URLError, OSError, ValueError) as error:
                 raise WeightsMissing(
                     f"{spec.weights.url}: not fetched ({error}). "
@@ -269,8 +277,8 @@ def fetch(
                 ) from None
             file.flush()
             os.fsync(file.fileno())
-        if total and done != total:
-            raise WeightsCorrupt(f"{spec.weights.url}: {done} of {total} bytes came; try again")
+        if told and done != told:
+            raise WeightsCorrupt(f"{spec.weights.url}: {done} of {told} bytes came; try again")
         verify(spec, spec.weights, temp, allow_unverified)
         os.replace(temp, path)
     finally:

@@ -12,13 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from twinreel.actions.losses import by_headers
 from twinreel.actions.plan import DECISIONS
-from twinreel.actions.plan import losses as header_losses
 from twinreel.errors import InputError
 from twinreel.report import Report
 from twinreel.types import Group, Match, Segment, Video
-
-_OPINION = "the better file, as the report found"  # no loss once a person chose otherwise
 
 
 @dataclass(frozen=True)
@@ -119,9 +117,10 @@ class Ties:
         out = {}
         for i, path in enumerate(self.group.members):
             if i != k:
-                words = header_losses(self.report, self.group, path, keep, self.between(i, k))
-                if words := [w for w in words if not w.startswith(_OPINION)]:
-                    out[path] = words
+                match = self.between(i, k)
+                exact = match is not None and match.relation == "exact"
+                mine, its = (self.report.video(p) for p in (path, keep))
+                out[path] = [] if exact else by_headers(mine, its, match)
         return out
 
 

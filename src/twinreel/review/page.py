@@ -193,7 +193,7 @@ def _view(report: Report, n: int) -> dict[str, Any]:
     ties = Ties(report, group)
     numbers = {path: i for i, path in enumerate(group.members)}
     losses = {
-        i: {numbers[p]: words for p, words in ties.losses(path).items()}
+        i: {numbers[p]: words for p, words in ties.losses(path).items() if words}
         for i, path in enumerate(group.members)
         if path != group.keep
     }

@@ -75,8 +75,7 @@ def start_of(path: str, mode: str, from_s: float) -> float:
 
 
 def _seek(source: Any, video: Any, clock: Clock, at_s: float) -> None:
-    if clock.base is not None:
-        source.seek(clock.stamp(at_s), stream=video, backward=True)
+    source.seek(clock.stamp(at_s), stream=video, backward=True)
 
 
 def _key_before(
@@ -176,7 +175,7 @@ class _Encode:
 
     def take(self, packet: Any) -> Iterator[Any]:
         for frame in packet.decode():
-            at = self.clock.of(frame) - self.from_s
+            at = self.clock.of(frame)[0] - self.from_s
             if at < -1e-3:
                 continue
             yield from self._encode(frame, round(at / float(BASE)))

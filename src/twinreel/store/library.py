@@ -8,7 +8,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,8 @@ from twinreel.store.schema import explained, migrate
 from twinreel.types import Features, Floats, Match, VideoFile
 from twinreel.vectors import Shards, wide
 
+FEW_KEYS = 100  # are asked for one by one, more by reading all
 WAIT_S = 30.0  # for another process to finish writing
-FEW = 1000  # keys that are asked for one by one
 
 
 def default_path() -> Path:
@@ -305,14 +304,11 @@ class Library:
     def facts(self, keys: Iterable[str] | None = None) -> dict[str, Facts]:
         """key -> Facts, of all contents or of the given ones."""
         wanted = None if keys is None else set(keys)
-        sql = "SELECT key, info, step_s, planned, got, damage, detail, picture, noise FROM videos"
-        if wanted is not None and len(wanted) <= FEW:  # no walk through a large library for a few
-            rows = chain.from_iterable(
-                self._db.execute(f"{sql} WHERE key = ?", (key,)) for key in wanted
-            )
-        else:
-            rows = chain(self._db.execute(sql))
         out = {}
+        sql = "SELECT key, info, step_s, planned, got, damage, detail, picture, noise FROM videos"
+        if wanted is not None and len(wanted) <= FEW_KEYS:
+            sql += f" WHERE key IN ({','.join('?' * len(wanted))})"
+        rows = self._db.execute(sql, tuple(wanted or ()) if "?" in sql else ())
         for key, info, step, planned, got, damage, detail, picture, noise in rows:
             if wanted is None or key in wanted:
                 out[key] = Facts(

@@ -131,7 +131,9 @@ function inFolders(a, b, folder) {
     const stays = inside.includes(keep) ? keep
       : inside.reduce((best, i) => (videoOf(n, i).size > videoOf(n, best).size ? i : best));
     const lost = losses(n, stays);
-    const clear = videos.every((_, i) => i === stays || (tie(n, i, stays)
+    // What another kept file's picture lacks (a crop, a logo) only eyes can tell.
+    const judged = stays === keep || videos.every((_, i) => tie(n, i, stays)?.relation === "exact");
+    const clear = judged && videos.every((_, i) => i === stays || (tie(n, i, stays)
       && ["exact", "copy", "part_of"].includes(tie(n, i, stays).relation)))
       && Object.values(lost).every((words) => !words.length)
       && !videoOf(n, stays).damage && !videoOf(n, stays).offline && !report.groups[n].look;

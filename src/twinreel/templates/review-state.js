@@ -74,9 +74,11 @@ function sameMoment(n, i, j, t) {
 
 function losses(n, keep) {
   if (keep === groups[n].keep) return report.groups[n].losses;
-  const out = {};
+  const { members } = report.groups[n];
+  // Nothing lost is written down, too: what has no entry, `act` takes for not looked at.
+  const out = Object.fromEntries(members.filter((_, i) => i !== keep).map((m) => [m, []]));
   for (const [i, words] of Object.entries(view.groups[n].losses[keep] || {})) {
-    out[report.groups[n].members[i]] = words;
+    out[members[i]] = words;
   }
   return out;
 }

@@ -25,13 +25,16 @@ def search(
 
     Returns:
         matches (a: the query, b: a path of the library), best first.
+
+    Raises:
+        NothingFound: no such video, or the library knows none under this network.
     """
     from twinreel.compare import candidates, compare
     from twinreel.jobs import look_all
 
     ext = os.path.splitext(os.fspath(query))[1] or ".mp4"  # pictures are welcome here
-    settings = {"ext": (ext,), "clips": True, **settings, "library": library}
-    options = gather(settings, DupsOptions)
+    settings = {"ext": (ext,), **settings, "library": library}
+    options = gather({"clips": True, **settings}, DupsOptions)
     spec = models.get(options.model.model or models.default())
     found = discover([os.fspath(query)], options.discover)
     if not found.files:
@@ -39,6 +42,14 @@ def search(
     with Library.open(library or None) as kept:
         run = Scoring(kept, options, found, Progress(show=False), spec=spec)
         run.name_model()
+        if not kept.rows(run.model, run.sampling):  # filled without --clips: as it was looked at
+            options = gather(settings, DupsOptions)
+            run = Scoring(kept, options, found, run.progress, spec=spec)
+            run.name_model()
+        if not kept.rows(run.model, run.sampling):
+            raise NothingFound(
+                f"{kept.path}: no video under {spec.name}; run `twinreel dups` on a folder first"
+            )
         file = replace(found.files[0], key=exact.content_key(found.files[0].path))
         features = kept.features(file.key or "", run.model, run.sampling)
         if features is None:

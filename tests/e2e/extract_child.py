@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--lease", type=float, default=60.0)
     parser.add_argument("--format", default="npy")
     parser.add_argument("--meta", default="sidecar")
     given = parser.parse_args()
@@ -46,7 +47,7 @@ def main() -> None:
     jobs = from_files(files, [str(given.folder)], given.out)
     options = ExtractOptions(
         model=("resnet18",), weights=("random:0",), jobs=1, batch_size=4,
-        format=given.format, meta=given.meta,
+        format=given.format, meta=given.meta, lease=given.lease,
     )  # fmt: skip
     owners: list[str] = []
     journey.extract(jobs, options, given.out, Listener(lambda r, s: owners.append(r["by"])))

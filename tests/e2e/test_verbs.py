@@ -83,6 +83,16 @@ def test_search_finds_a_clip_that_is_not_in_the_library(home: Path, tmp_path: Pa
     assert "one.mp4" in said and "s = " in said
 
 
+def test_search_in_a_library_that_was_filled_without_clips(home: Path, tmp_path: Path) -> None:
+    copy = make(tmp_path / "copy.mkv", seconds=4, seed=1, size=(192, 108))
+    words = ["search", str(copy), "--library", str(tmp_path / "lib.db"), *MODEL]
+    empty = CliRunner().invoke(main, words)
+    assert empty.exit_code == 2 and "run `twinreel dups` on a folder first" in empty.output
+    call(tmp_path, "dups", home / "v", "-q", "-j", "1", "--nice", "0", *MODEL)
+    found = json.loads(call(tmp_path, "search", copy, "--json", *MODEL))
+    assert Path(found[0]["b"]).name in {"one.mp4", "one-smaller.mp4"} and found[0]["score"] > 0.9
+
+
 def test_told_apart_is_respected_survives_a_rename_and_is_revocable(
     home: Path, tmp_path: Path
 ) -> None:

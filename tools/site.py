@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ PAGES = {
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
 }
+_LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]+?(?:src|href)=\"?(https?://[^\"\s>]+)")
 _LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)#\s]+)")
 
 
@@ -97,3 +99,10 @@ def _page(path: str) -> str:
         return "index.md"
     path = path.removesuffix(".ipynb") + ".md" if path.endswith(".ipynb") else path
     return path.removeprefix("docs/").removeprefix("benchmarks/")
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """The site loads nothing from elsewhere: it tells nobody who reads it, and works offline."""
+    if loaded := _LOADED.findall(output):
+        raise PluginError(f"{page.file.src_uri}: loads {loaded[0]}")
+    return output

@@ -122,10 +122,8 @@ def _best_run(
             run = _along(sims, ta, tb, speed, offset, step, floor)
             if run is None:
                 continue
-            # Most copies run at the speed of their source: another has to gain more.
-            costs = UNUSUAL if abs(speed / whole - 1) < ODD else UNUSUAL_PART
-            likely = 1 - costs * min(1.0, abs(math.log(speed)) / math.log(FASTEST))
-            mine = (round(run.gain * likely, 2), -abs(math.log(speed)), -abs(offset))
+            gain = run.gain * _likely(speed, whole)
+            mine = (round(gain, 2), -abs(math.log(speed)), -abs(offset))
             if mine > rank:
                 best, rank = run, mine
 
@@ -141,7 +139,13 @@ def _best_run(
                 break
     if best is None:
         return None
-    return _refined(best, sims, ta, tb, step, floor)
+    return _refined(best, sims, ta, tb, step, floor, whole)
+
+
+def _likely(speed: float, whole: float) -> float:
+    """The share of a line's gain that counts: most copies run at the speed of their source."""
+    costs = UNUSUAL if abs(speed / whole - 1) < ODD else UNUSUAL_PART
+    return 1 - costs * min(1.0, abs(math.log(speed)) / math.log(FASTEST))
 
 
 def _peaks(offsets: Seconds, weight: Floats, step: float) -> list[float]:
@@ -203,7 +207,9 @@ def _along(
     return Run(speed, offset, picked, near[picked], value[picked], float(total[end] - total[start]))
 
 
-def _refined(run: Run, sims: Floats, ta: Seconds, tb: Seconds, step: float, floor: float) -> Run:
+def _refined(
+    run: Run, sims: Floats, ta: Seconds, tb: Seconds, step: float, floor: float, whole: float
+) -> Run:
     """The same run on a line fitted to where its moments really agree best.
 
     Votes come from a grid of speeds. A straight line through the best partner of each moment
@@ -224,9 +230,15 @@ def _refined(run: Run, sims: Floats, ta: Seconds, tb: Seconds, step: float, floo
     speed, offset = np.polyfit(ta[run.rows_a], tb[pick], 1, w=np.sqrt(weight))
     if not SLOWEST < speed < FASTEST:
         return run
+    # A few seconds tell a speed badly: the plain one stands unless the fitted one gains enough.
+    shift = float(np.average(tb[pick] - ta[run.rows_a], weights=weight))
+    lines = [(float(speed), float(offset)), (1.0, shift)]
     if abs(speed - 1.0) * np.ptp(ta[run.rows_a]) < 0.5 * step:
-        # Less than the moments can tell: the plain speed, at the offset that fits it.
-        speed = 1.0
-        offset = float(np.average(tb[pick] - ta[run.rows_a], weights=weight))
-    found = _along(sims, ta, tb, float(speed), float(offset), step, floor)
-    return found if found is not None and found.gain >= run.gain - 0.02 * len(run.sims) else run
+        lines = lines[1:]  # less than the moments can tell
+    found = [_along(sims, ta, tb, *line, step, floor) for line in lines]
+    best = max(
+        (r for r in found if r is not None),
+        key=lambda r: r.gain * _likely(r.speed, whole),
+        default=None,
+    )
+    return best if best is not None and best.gain >= run.gain - 0.02 * len(run.sims) else run

@@ -23,7 +23,7 @@ from itertools import chain, islice
 import numpy as np
 import numpy.typing as npt
 
-from twinreel.align import ODD, Run, align
+from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 from twinreel.workers import one_thread
 
@@ -303,8 +303,6 @@ def compare(a: Features, b: Features, calibration: Calibration) -> Match | None:
     if is_short(segments) and min(w.vector()[1] for w in evidence.witnesses) < SHORT_AGREES:
         score = min(score, SHORT_SCORE)
     relation = relation_of(cover_a, cover_b)
-    if relation != "copy" and any(abs(math.log(s.speed)) > ODD for s in segments):
-        score = min(score, SHORT_SCORE)  # a part, and at another speed: pictures must confirm it
     match = Match(a.key, b.key, score, relation, segments, cover_a, cover_b)
     if relation == "overlap" and is_intro(match, a.duration_s, b.duration_s):
         match = replace(match, relation="shared_intro")

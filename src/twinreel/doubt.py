@@ -30,7 +30,7 @@ from twinreel.types import Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
 VERSION = 3  # part of the name under which a verdict is remembered
-HOPELESS = 0.003  # a lower score is not looked into: on the train split it was never a copy found
+HOPELESS = 0.002  # a lower score is not looked into: on the train split it was never a copy found
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 PER_VIDEO = 3  # looks; the likeliest pairs come first
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends

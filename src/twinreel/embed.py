@@ -40,7 +40,7 @@ class Batcher:
     def __init__(self, forward: Forward, batch_size: int) -> None:
         self._open: dict[str, _Open] = {}
         self._complete: list[str] = []
-        self._batches = batches.Batcher(forward, batch_size, self._keep)
+        self._batches = batches.Batcher(batches.at_once(forward), batch_size, self._keep)
 
     def add(self, name: str, chunk: FrameBatch, blank: Any) -> Iterator[tuple[Any, ...]]:
         video = self._open.setdefault(name, _Open())

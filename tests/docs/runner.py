@@ -199,6 +199,6 @@ class Sandbox:
             return done.exit_code, done.output
         shell = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command], cwd=self.home, env=self.environment(),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900,
         )  # fmt: skip
         return shell.returncode, shell.stdout

@@ -61,7 +61,7 @@ def test_they_run_in_order(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tools.notebooks", str(tmp_path / "work"), str(tmp_path / "out")],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
-        timeout=900,
+        timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     ran = sorted((tmp_path / "out").glob("*.ipynb"))

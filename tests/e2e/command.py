@@ -71,7 +71,7 @@ def start(
 
 
 def finish(child: subprocess.Popen[bytes], begun: float, stdin: bytes = b"") -> Done:
-    out, err = child.communicate(stdin, timeout=300)
+    out, err = child.communicate(stdin, timeout=900)
     return Done(
         child.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"),
         time.monotonic() - begun,

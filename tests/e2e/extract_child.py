@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from twinreel.batches import at_once
 from twinreel.extract import journey
 from twinreel.extract.forward import Runner
 from twinreel.extract.manifest import from_files
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--lease", type=float, default=60.0)
     parser.add_argument("--format", default="npy")
     parser.add_argument("--meta", default="sidecar")
     given = parser.parse_args()
@@ -37,15 +39,15 @@ def main() -> None:
             time.sleep(given.slow)
             return pixels.reshape(len(pixels), -1)[:, : 3 * 100 : 3].astype(np.float32)
 
-        return run
+        return at_once(run)
 
-    Runner.run = stand_in  # type: ignore[method-assign]
+    Runner.begin = stand_in  # type: ignore[method-assign]
     Runner.load = lambda self: None  # type: ignore[method-assign]
     files = sorted(str(p) for p in given.folder.rglob("*.mp4"))
     jobs = from_files(files, [str(given.folder)], given.out)
     options = ExtractOptions(
         model=("resnet18",), weights=("random:0",), jobs=1, batch_size=4,
-        format=given.format, meta=given.meta,
+        format=given.format, meta=given.meta, lease=given.lease,
     )  # fmt: skip
     owners: list[str] = []
     journey.extract(jobs, options, given.out, Listener(lambda r, s: owners.append(r["by"])))

@@ -17,9 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 from tests import videos
+from tests.e2e import unruly
+from twinreel.extract import journey, ray_runner
 from twinreel.extract.cli import extract_command
 from twinreel.extract.manifest import from_files
 from twinreel.extract.options import ExtractOptions
+from twinreel.extract.ray_runner import Extractor
 from twinreel.extract.status import Listener, Summary, read_status
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'twinreel[ray]'")
@@ -78,12 +81,10 @@ def cluster() -> Iterator[Any]:
 
 
 def _run(folder: Path, out: Path, on_record: Any = lambda r, s: None, **options: Any) -> Summary:
-    from twinreel.extract.ray_runner import spread_ray
-
     files = sorted(str(p) for p in folder.glob("*.mp4"))
     given = {"model": (GRID,), "jobs": 1, "threads": 1, "runner": "ray", **options}
     jobs = from_files(files, [str(folder)], out)
-    return spread_ray(jobs, ExtractOptions(**given), out, Listener(on_record))
+    return ray_runner.spread_ray(jobs, ExtractOptions(**given), out, Listener(on_record))
 
 
 def _local(folder: Path, out: Path) -> Summary:
@@ -157,6 +158,35 @@ def test_a_lost_node_costs_nothing(cluster: Any, folder: Path, tmp_path: Path) -
     assert summary.counts == {"done": COUNT - 1, "failed": 1} and not summary.stopped
     assert len(list(tmp_path.glob("*.npy"))) == COUNT - 1
     _once(tmp_path)
+
+
+class Unruly(Extractor):
+    """An actor whose decoders crash on some names."""
+
+    def __init__(self, *given: Any) -> None:
+        journey.work = unruly.unruly
+        super().__init__(*given)
+
+
+def test_a_crash_of_the_decoder_costs_one_row(
+    cluster: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    for name in ("a.mp4", "b.mp4", "crash.mp4", "d.mp4"):
+        shutil.copy(folder / "v00.mp4", place / name)
+    monkeypatch.setattr(ray_runner, "Extractor", Unruly)
+    summary = _run(place, tmp_path / "out")
+    assert summary.counts == {"done": 3, "failed": 1} and not summary.stopped
+    (bad,) = (r for r in summary.records.values() if r["state"] == "failed")
+    assert bad["name"] == "crash.mp4.npy" and bad["error"] == "WorkerDied"
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.npy")) == [
+        "a.mp4.npy", "b.mp4.npy", "d.mp4.npy"
+    ]  # fmt: skip
+    # Not the content's fault: the next run tries it again, and it alone.
+    monkeypatch.undo()
+    again = _run(place, tmp_path / "out")
+    assert again.counts == {"done": 4} and again.computed == 1
 
 
 def test_a_list_may_be_parquet_and_name_urls(cluster: Any, folder: Path, tmp_path: Path) -> None:

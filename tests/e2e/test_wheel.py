@@ -68,7 +68,7 @@ def fresh(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(fresh: Path, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in environment(home).items() if k != "PYTHONPATH"}
     command = [str(fresh / "bin" / "twinreel"), *words]
-    return subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, timeout=900)
 
 
 def test_what_is_in_it(wheel: Path) -> None:

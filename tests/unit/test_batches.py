@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinreel.batches import Batcher
+from twinreel.batches import Batcher, at_once
 from twinreel.extract.principal import Projection
 
 SHAPES = ((2, 3, 3), (3, 2, 3))
@@ -16,8 +16,11 @@ SHAPES = ((2, 3, 3), (3, 2, 3))
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9)), max_size=20),
     st.integers(1, 8),
+    st.integers(0, 2),
 )
-def test_every_row_returns_once_in_order(pieces: list[tuple[int, int]], size: int) -> None:
+def test_every_row_returns_once_in_order(
+    pieces: list[tuple[int, int]], size: int, ahead: int
+) -> None:
     sent: dict[int, list[int]] = {}
     got: dict[int, list[int]] = {}
     sizes = []
@@ -32,7 +35,7 @@ def test_every_row_returns_once_in_order(pieces: list[tuple[int, int]], size: in
         assert first == len(rows)
         rows.extend((vectors[:, 0] + 256 * vectors[:, 1]).astype(int).tolist())
 
-    batcher = Batcher(run, size, deliver)
+    batcher = Batcher(at_once(run), size, deliver, ahead)
     number = 0
     for video, count in pieces:
         rows = np.zeros((count, *SHAPES[video % 2]), np.uint8)
@@ -54,7 +57,7 @@ def test_a_step_runs_what_waits_and_no_more_than_a_batch() -> None:
         sizes.append(len(pixels))
         return pixels.reshape(len(pixels), -1)
 
-    batcher = Batcher(run, 8, lambda video, first, vectors: None)
+    batcher = Batcher(at_once(run), 8, lambda video, first, vectors: None)
     assert not batcher.step()
     batcher.add("a", 0, np.zeros((3, 2, 2, 3), np.uint8))
     batcher.add("b", 0, np.zeros((2, 4, 4, 3), np.uint8))
@@ -64,12 +67,25 @@ def test_a_step_runs_what_waits_and_no_more_than_a_batch() -> None:
 
 def test_a_failed_video_takes_only_its_own_rows() -> None:
     got = []
-    batcher = Batcher(lambda p: p.reshape(len(p), -1), 8, lambda v, f, x: got.append((v, len(x))))
+    flat = at_once(lambda p: p.reshape(len(p), -1))
+    batcher = Batcher(flat, 8, lambda v, f, x: got.append((v, len(x))))
     batcher.add("a", 0, np.zeros((3, 2, 2, 3), np.uint8))
     batcher.add("b", 0, np.zeros((2, 2, 2, 3), np.uint8))
     batcher.drop("a")
     batcher.flush()
     assert got == [("b", 2)]
+
+
+def test_a_video_that_fails_while_its_rows_are_computed() -> None:
+    got = []
+    flat = at_once(lambda p: p.reshape(len(p), -1))
+    batcher = Batcher(flat, 4, lambda v, f, x: got.append((v, f, len(x))), ahead=1)
+    batcher.add("a", 0, np.zeros((3, 2, 2, 3), np.uint8))
+    batcher.add("b", 0, np.zeros((2, 2, 2, 3), np.uint8))
+    batcher.drop("a")
+    assert not got
+    assert [batcher.step(), batcher.step(), batcher.step()] == [True, True, False]
+    assert got == [("b", 0, 1), ("b", 1, 1)]
 
 
 def test_projection_keeps_what_differs_most_and_is_the_same_every_time() -> None:

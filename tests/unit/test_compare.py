@@ -318,14 +318,6 @@ def test_a_clip_in_a_slow_shot_lies_at_its_seconds(seed: int) -> None:
     assert segment.b == pytest.approx((3.0, 8.0), abs=0.5)
 
 
-def test_a_part_at_another_speed_is_left_to_the_pictures() -> None:
-    fine = walk(31, 2000)
-    a = film("a", fine[::50])
-    b = film("b", noisy(np.concatenate([fine[200:1400:65], scene(32, 12)]), 0.05))
-    match = matched(a, b)
-    assert match.relation == "overlap" and match.score <= SHORT_SCORE
-
-
 def test_a_clip_a_second_into_its_source_is_no_intro() -> None:
     clip = Segment((0.9, 5.0), (0.0, 4.1))
     assert not is_intro(Match("a", "b", 1.0, "overlap", (clip,), 0.27, 0.22), 15, 19)

@@ -19,6 +19,7 @@ from typing import Any
 from twinreel.workers import Event, Work, WorkerPool
 
 DEEP = 8  # chunks that wait for the network, beside one in each process
+LOOK_S = 0.05
 # How long a video takes is up to the network that it waits for; a stall is what gives a hung
 # decoder away.
 _TOTAL_S = 30 * 24 * 3600.0
@@ -45,7 +46,7 @@ class Feed:
 
         No process is started where there is no task. meanwhile: called here once the first task
         is found, while the processes start and decode. idle: called here while nothing has come,
-        until it says that it had nothing to do.
+        until it says that it had nothing to do; then again every LOOK_S.
         """
         begun, over = threading.Event(), threading.Event()
         out: queue.Queue[Event | BaseException | None] = queue.Queue(DEEP)
@@ -81,8 +82,12 @@ class Feed:
             while out.empty() and idle():
                 pass
             since = time.monotonic()
-            item = out.get()
-            self.waited_s += time.monotonic() - since
+            try:
+                item = out.get(timeout=LOOK_S)
+            except queue.Empty:
+                continue
+            finally:
+                self.waited_s += time.monotonic() - since
             if item is None:
                 return
             if isinstance(item, BaseException):

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinreel import models
+from twinreel.batches import Begin, Begun, at_once
 from twinreel.errors import DeviceUnavailable
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.plan import Entry
@@ -45,7 +46,7 @@ class Runner:
         self._options, self._say = options, say
         self._networks: dict[int, Any] = {} if networks is None else networks
         self._threads = options.threads or os.cpu_count() or 1
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[int, ThreadPoolExecutor] = {}
         self._limit: dict[int, int] = {}  # rows that fit a device's memory, by entry
         self._halved: set[int] = set()
         self.projections: dict[int, Projection] = {}
@@ -104,16 +105,21 @@ class Runner:
 
         It raises DeviceUnavailable where not even one row fits the device's memory.
         """
+        begin = self.begin(i)
+        return lambda pixels: begin(pixels).vectors()
 
-        def forward(pixels: Pixels) -> Floats:
+    def begin(self, i: int) -> Begin:
+        """As `run`, in two steps: it begins, and gives what waits for the vectors."""
+
+        def forward(pixels: Pixels) -> Begun:
             network = self.network(i)
             if network.device.type == "cpu":
                 return self._on_cores(network, pixels)
-            return self._on_device(i, network, pixels)
+            return at_once(lambda rows: self._on_device(i, network, rows))(pixels)
 
         return forward
 
-    def _on_cores(self, network: Any, pixels: Pixels) -> Floats:
+    def _on_cores(self, network: Any, pixels: Pixels) -> Begun:
         """Small pieces, as many at once as there are threads.
 
         Cores that share a layer wait for the slowest of them, which a decoder may hold up; cores
@@ -121,29 +127,36 @@ class Runner:
         """
         area = int(np.prod(pixels.shape[1:-1]))
         size = max(1, CPU_PIXELS // area)
-        shared = _shareable(network.spec)
-        if shared:
-            size = max(1, min(size // self._threads, len(pixels) // (4 * self._threads)))
+        cores = self._threads if _shareable(network.spec) else 1
+        if cores > 1:
+            size = max(1, min(size // cores, len(pixels) // (4 * cores)))
         parts = [pixels[at : at + size] for at in range(0, len(pixels), size)]
-        begun = time.monotonic()
-        if shared and 1 < self._threads <= len(parts):
-            done = list(self._cores().map(lambda part: _compute(network, part), parts))
-            prepared = sum(seconds for _, seconds in done) / self._threads
-        else:
-            done = [_compute(network, part) for part in parts]
-            prepared = sum(seconds for _, seconds in done)
-        self.seconds["transfer"] += prepared
-        self.seconds["model"] += time.monotonic() - begun - prepared
-        return np.concatenate([vectors for vectors, _ in done])
 
-    def _cores(self) -> ThreadPoolExecutor:
-        if self._pool is None:
+        pool = self._cores(cores)
+        futures = [pool.submit(_compute, network, part) for part in parts]
+
+        def wait() -> Floats:
+            begun = time.monotonic()
+            done = [future.result() for future in futures]
+            took = time.monotonic() - begun
+            # Cores have begun before anybody waits for them.
+            prepared = min(took, sum(seconds for _, seconds in done) / cores)
+            self.seconds["transfer"] += prepared
+            self.seconds["model"] += took - prepared
+            return np.concatenate([vectors for vectors, _ in done])
+
+        return Begun(lambda: all(future.done() for future in futures), wait)
+
+    def _cores(self, cores: int) -> ThreadPoolExecutor:
+        """A thread for each core; one for a network that wants all of them for itself."""
+        if cores not in self._pools:
             import torch
 
-            self._pool = ThreadPoolExecutor(
-                self._threads, "network", initializer=torch.set_num_threads, initargs=(1,)
-            )
-        return self._pool
+            self._pools[cores] = ThreadPoolExecutor(
+                cores, "network", initializer=torch.set_num_threads,
+                initargs=(self._threads // cores,),
+            )  # fmt: skip
+        return self._pools[cores]
 
     def _on_device(self, i: int, network: Any, pixels: Pixels) -> Floats:
         """Whole batches, halved for good where the device's memory is too small for them."""

@@ -145,7 +145,7 @@ class _Run:
         self._entries = self._runner.entries
         self._samplings, self._owners = merged(self._entries)
         self._batchers = [
-            Batcher(self._runner.run(i), options.batch_size, self._deliver(i))
+            Batcher(self._runner.begin(i), options.batch_size, self._deliver(i), ahead=1)
             for i in range(len(self._entries))
         ]
 

@@ -85,9 +85,9 @@ function planWords(planned) {
     make("ol", { class: "plan" }, ...planned.steps.slice(0, 500).map(line)),
     planned.steps.length > 500 && make("p", {}, `and ${planned.steps.length - 500} more`),
     stays.length > 0 && make("details", { open: stays.length < 10 },
-      make("summary", {}, `${many(stays.length, "file")} stay that might go`),
+      make("summary", {}, `${many(stays.length, "more file")} could go, but ${stays.length === 1 ? "stays" : "stay"}`),
       make("ul", { class: "plan" }, ...stays.slice(0, 500).map((s) =>
-        make("li", {}, make("b", {}, shown(s.path)), make("div", {}, shown(s.reason)))))),
+        make("li", {}, make("b", {}, shown(s.path)), make("div", {}, shown(s.reason.replace(" (--accept LOSS)", ""))))))),
     left > 0 && make("p", { class: "note" }, `${many(left, "file")} of skipped or undecided groups stay.`),
     files.length > 0 ? go : make("p", { class: "note" }, "There is nothing to do."),
   ].filter(Boolean);
@@ -131,7 +131,7 @@ function outcomeWords(outcome, fate) {
     ...outcome.settled.map((p) => make("p", { class: "note" },
       `An earlier run was interrupted; ${shown(p)} was taken back first.`)),
     outcome.refused.length > 0 && make("ul", { class: "plan" }, ...outcome.refused.map((s) =>
-      make("li", {}, make("b", {}, shown(s.path)), make("div", {}, shown(s.reason))))),
+      make("li", {}, make("b", {}, shown(s.path)), make("div", {}, shown(s.reason.replace(" (--accept LOSS)", "")))))),
     ...outcome.notes.map((words) => make("p", { class: "warning" }, shown(words))),
     make("p", { class: "note" }, `Journal: ${shown(outcome.journal)}`),
     files > 0 && make("button", { type: "button", id: "a-undo",
@@ -157,7 +157,7 @@ async function back(journal, button) {
     words = [make("p", { class: "good", role: "status" },
       `Taken back: ${outcome.done.length}; not: ${outcome.refused.length}.`),
     make("ul", { class: "plan" }, ...outcome.refused.map((s) =>
-      make("li", {}, make("b", {}, shown(s.path)), make("div", {}, shown(s.reason)))))];
+      make("li", {}, make("b", {}, shown(s.path)), make("div", {}, shown(s.reason.replace(" (--accept LOSS)", ""))))))];
     say(`Taken back: ${outcome.done.length}`);
   } catch (error) {
     words = [make("p", { class: "warning", role: "alert" }, error.message)];

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
+from twinreel.workers import one_thread
 
 VERSION = 11  # part of every context: pairs scored by other rules are never mixed
 
@@ -150,8 +151,10 @@ def candidates(
     new: set[str],
     tolerance: tuple[float, float],
     calibration: Calibration,
+    across: bool = False,
 ) -> Iterator[tuple[Features, Features]]:
-    """Pairs worth aligning: of like length, at least one of `new`, best moments alike.
+    """Pairs worth aligning: of like length, at least one of `new` (with `across` one, not two),
+    best moments alike.
 
     A pair's best moments: the mean over the best quarter (at least 3, at most 8: a short clip in
     a long video has no more) of each row's best match. Very long videos ask with every k-th moment.
@@ -170,7 +173,7 @@ def candidates(
             continue
         block = BLOCK_CELLS // len(query)
         # Later in the order means longer: each pair is met once, from its shorter video.
-        longest = _longest(video.duration_s, tolerance)
+        longest = longest_like(video.duration_s, tolerance)
         among, j = (shelf, i + 1) if fresh else (shelf_of_new, passed)
         stop = int(np.searchsorted(among.durations, longest, side="right"))
         while j < stop:
@@ -178,13 +181,18 @@ def candidates(
             while last < stop and among.starts[last + 1] - among.starts[j] <= block:
                 last += 1
             last = max(last, j + 1)
-            others = [k for k in range(j, last) if among.starts[k + 1] > among.starts[k]]
+            others = [
+                k
+                for k in range(j, last)
+                if among.starts[k + 1] > among.starts[k]
+                and not (across and fresh and among.videos[k].key in new)
+            ]
             if others:
                 yield from _alike(among, video, query, others, calibration.candidate)
             j = last
 
 
-def _longest(duration_s: float, tolerance: tuple[float, float]) -> float:
+def longest_like(duration_s: float, tolerance: tuple[float, float]) -> float:
     """The longest duration that `length_alike` accepts beside this one."""
     by_share = duration_s / (1 - tolerance[1]) if tolerance[1] < 1 else math.inf
     return max(duration_s + tolerance[0], by_share) + 1e-9
@@ -231,12 +239,13 @@ def compare_all(
     tolerance: tuple[float, float],
     calibration: Calibration,
     jobs: int = 1,
+    across: bool = False,
 ) -> Iterator[Match]:
-    """A Match (a, b are keys) of every candidate pair that shares something.
+    """A Match (a, b are keys) of every one of `candidates` that shares something.
 
     With `jobs` above 1 and enough to do, pairs are aligned in as many processes.
     """
-    pairs = candidates(shelf, new, tolerance, calibration)
+    pairs = candidates(shelf, new, tolerance, calibration, across)
     head = list(islice(pairs, PARALLEL_FROM))
     if jobs < 2 or len(head) < PARALLEL_FROM:
         for a, b in chain(head, pairs):
@@ -244,7 +253,7 @@ def compare_all(
                 yield match
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, ignore_interrupt) as pool:
+    with one_thread(), ProcessPoolExecutor(jobs, context, ignore_interrupt) as pool:
         waiting: deque[Future[list[Match]]] = deque()
         rest = chain(head, pairs)
         while chunk := list(islice(rest, 64)):

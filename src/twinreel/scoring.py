@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twinreel import ann, large
 from twinreel.aligned import at_same_moments, beside, is_mirrored
 from twinreel.compare import VERSION as COMPARE_VERSION
-from twinreel.compare import Shelf, compare_all
+from twinreel.compare import Shelf, compare_all, longest_like
 from twinreel.doubt import HOPELESS, Look, look_again
 from twinreel.inventory import quick
 from twinreel.looking import Looking
@@ -25,6 +25,7 @@ from twinreel.types import Features, Match
 
 TOLD_BY = 4  # moments that tell which way round a match is
 TOLD_AT = 40  # pixels of the pictures' sides
+PIECE_ROWS = 65_536  # moments: 128 MB of vectors of 512 numbers
 LEAST_TOLD = 0.3  # below this score nobody asks which way round a match is
 
 
@@ -61,10 +62,46 @@ class Scoring(Looking):
                     touch, say = self._with_orientation, self.notes.append
                     large.score(held, keys, new, tolerance, least, jobs, touch, say)
                     return
-                shelf = Shelf(list(self.library.all_features(self.model, self.sampling, keys)))
-                scored = compare_all(shelf, new, tolerance, self.calibration, jobs)
-                told = (self._with_orientation(m) for m in scored)
-                self.library.put_pairs(self.context, new, (ordered(m) for m in told))
+                old = self._pieces(set(keys) - new)
+                for piece in self._pieces(new):
+                    scored = self._score(piece, old, tolerance, jobs)
+                    told = (ordered(self._with_orientation(m)) for m in scored)
+                    self.library.put_pairs(self.context, piece, told)
+                    old.append(piece)
+
+    def _pieces(self, keys: set[str]) -> list[list[str]]:
+        """The keys in lists of about PIECE_ROWS moments, by duration: what is in memory at once."""
+        held = self.library.extents(self.model, self.sampling)
+        pieces: list[list[str]] = []
+        left = 0
+        for key in sorted(keys & held.keys(), key=lambda k: (held[k], k)):
+            if left <= 0:
+                pieces.append([])
+                left = PIECE_ROWS
+            pieces[-1].append(key)
+            left -= held[key][1]
+        return pieces
+
+    def _score(
+        self, new: list[str], old: list[list[str]], tolerance: tuple[float, float], jobs: int
+    ) -> Iterator[Match]:
+        """New videos beside each other and beside every piece of the old ones."""
+
+        def read(keys: Iterable[str]) -> list[Features]:
+            return list(self.library.all_features(self.model, self.sampling, list(keys)))
+
+        fresh, names = read(new), set(new)
+        yield from compare_all(Shelf(fresh), names, tolerance, self.calibration, jobs)
+        shortest, longest = fresh[0].duration_s, fresh[-1].duration_s
+        for piece in old:
+            beside = read(piece)
+            # Both by duration: no pair of like length where even the nearest two are not.
+            if beside[0].duration_s > longest_like(longest, tolerance):
+                continue
+            if longest_like(beside[-1].duration_s, tolerance) < shortest:
+                continue
+            both = Shelf([*fresh, *beside])
+            yield from compare_all(both, names, tolerance, self.calibration, jobs, across=True)
 
     def look_again(self) -> None:
         """Settle doubtful pairs by laying their pictures on each other."""

@@ -294,6 +294,14 @@ class Library:
         rows = self._db.execute("SELECT DISTINCT model, sampling FROM features ORDER BY 1, 2")
         return list(rows)
 
+    def extents(self, model: str, sampling: str) -> dict[str, tuple[float, int]]:
+        """Key -> (duration in seconds, moments) of everything that has such Features."""
+        rows = self._db.execute(
+            "SELECT key, duration_s, rows FROM features WHERE model = ? AND sampling = ?",
+            (model, sampling),
+        )
+        return {key: (duration, count) for key, duration, count in rows}
+
     def samplings(self, key: str, model: str) -> list[str]:
         """The samplings under which this content has Features of this model."""
         rows = self._db.execute(

@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch")
 from twinreel.models.twin import DIM, NESTED, SIZE, TwinNet, normalise, shorten  # noqa: E402
 
 WEIGHTS = Path(__file__).parents[2] / "src" / "twinreel" / "data" / "twin-v1.safetensors"
-BANK = WEIGHTS.with_name("twin-v1-bank.safetensors")
 released = pytest.mark.skipif(not WEIGHTS.exists(), reason=f"{WEIGHTS.name} is not released yet")
 
 
@@ -152,19 +151,6 @@ def test_released_weights_see_through_edits(shipped: TwinNet, dim: int) -> None:
         cosine = shorten(shipped(normalise(edited)), dim) @ gallery.T
         right = (cosine.argmax(dim=1) == torch.arange(24)).float().mean()
         assert right >= 0.9
-
-
-@released
-@pytest.mark.skipif(not BANK.exists(), reason=f"{BANK.name} is not released yet")
-def test_bank_belongs_to_the_weights() -> None:
-    from safetensors import safe_open
-
-    with safe_open(BANK, "pt") as f:
-        bank = f.get_tensor("bank").float()
-        about = f.metadata()
-    assert bank.shape[1] == DIM and 500 <= len(bank) <= 4000
-    assert torch.allclose(bank.norm(dim=1), torch.ones(len(bank)), atol=2e-3)
-    assert about["weights_sha256"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
 
 
 # --- the recipe ---------------------------------------------------------------------------------

@@ -14,13 +14,14 @@ import argparse
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -300,7 +301,7 @@ def _run(work: Path, split: str, rivals: Sequence[Rival], jobs: int) -> None:
     fresh = {name for names in wanted.values() for name in names}
     # The longest file first: begun last, it would leave a core idle.
     order = sorted(range(len(files)), key=lambda k: -files[k].duration_s)
-    with ProcessPoolExecutor(jobs) as pool:
+    with _pool(jobs) as pool:
         soon = {pool.submit(_hash, str(paths[k]), wanted[keys[k]]): keys[k] for k in order
                 if keys[k] in wanted}
         saved = time.monotonic()
@@ -317,6 +318,13 @@ def _run(work: Path, split: str, rivals: Sequence[Rival], jobs: int) -> None:
         for said in pool.map(_score, [r.name for r in todo], [work] * len(todo),
                              [split] * len(todo), [keys] * len(todo)):
             print(said, flush=True)
+
+
+def _pool(jobs: int) -> Executor:
+    """Processes of their own (some of the rivals' libraries do not bear a fork), or this one."""
+    if jobs == 1:
+        return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
 
 
 def _score(name: str, work: Path, split: str, keys: Sequence[str]) -> str:

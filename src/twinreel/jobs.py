@@ -138,7 +138,7 @@ def pictured(
 ) -> tuple[list[VideoFile], list[VideoFile]]:
     """Files of which every moment of this sampling is kept as a small picture, and the others."""
     held = run.library.pictured(run.sampling)
-    kept = [f for f in files if f.key in facts and held.get(f.key) == facts[f.key].got > 0]
+    kept = [f for f in files if f.key in facts and f.key in held]
     keys = {f.key for f in kept}
     return kept, [f for f in files if f.key not in keys]
 

@@ -428,7 +428,7 @@ def test_a_rival_hashes_each_file_once_and_counts_what_it_cannot_read(
         return text
 
     monkeypatch.setitem(rivals.BY_NAME, "exact", replace(rivals.BY_NAME["exact"], hash=read))
-    run = ["--work", str(tmp_path), "--only", "exact", "--jobs", "2"]
+    run = ["--work", str(tmp_path), "--only", "exact", "--jobs", "1"]
     assert rivals.main(run) == 0 and "4 of 4 files hashed" in capsys.readouterr().out
     scores = np.load(tmp_path / "rivals/test/exact_scores.npy")
     assert scores[0, 1] == 1 and scores[0, 2] == 0 and (scores[3] == seed.NEVER).all()

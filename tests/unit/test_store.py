@@ -56,7 +56,18 @@ def test_a_look_comes_out_as_it_went_in(library: Library) -> None:
     assert library.facts() == {"k": FACTS}
     assert library.thumbs("k") == library.thumbs("k", "s") == thumbs
     assert library.thumbs("k", "other") == [] == library.thumbs("none")
-    assert library.pictured("s") == {"k": 3} and library.pictured("other") == {}
+
+
+def test_pictured_are_those_of_which_every_moment_is_kept(library: Library) -> None:
+    pictures = [(i / 2, b"picture") for i in range(6)]
+    library.put_look(replace(FACTS, got=3), made("k", rows=3), pictures[:3], "s")
+    assert library.pictured("s") == {"k"} and library.pictured("other") == set()
+    # A look at other moments changes how many were got last, and nothing of these.
+    denser = made("k", rows=6, sampling="denser")
+    library.put_look(replace(FACTS, got=6), denser, pictures, "denser")
+    assert library.pictured("s") == library.pictured("denser") == {"k"}
+    library.put_look(replace(FACTS, got=3), made("l", rows=3), pictures[:2], "s")
+    assert library.pictured("s") == {"k"}
 
 
 def test_other_options_never_meet_these_vectors(library: Library) -> None:

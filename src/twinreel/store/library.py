@@ -350,12 +350,17 @@ class Library:
             for t, size, end in zip(times, sizes, ends, strict=True)
         ]
 
-    def pictured(self, sampling: str) -> dict[str, int]:
-        """Key -> how many small pictures of this sampling are kept."""
+    def pictured(self, sampling: str) -> set[str]:
+        """The contents of which every moment looked at under this sampling is kept as a picture."""
+        # `videos.got` is of the last look, which may have had another sampling.
         rows = self._db.execute(
-            "SELECT key, length(sizes) / 4 FROM thumbs WHERE sampling = ?", (sampling,)
+            "SELECT key FROM thumbs JOIN videos USING (key)"
+            " WHERE thumbs.sampling = ?1 AND length(sizes) > 0 AND length(sizes) / 4 = coalesce("
+            "(SELECT max(rows) FROM features AS f WHERE f.key = thumbs.key AND f.sampling = ?1),"
+            " got)",
+            (sampling,),
         )
-        return dict(rows)
+        return {key for (key,) in rows}
 
     # -- failures -------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ For each type and precision:
                    the pipes and the files cost; other work on the machine does not change it
 
 The three are run in turns, each round in the other direction, so that a machine that grows slower
-or faster favours none. Printed are medians, and the ratio of medians and of the fastest runs.
+or faster favours none. Printed are medians, and the ratio three times: of the medians, the median
+of each round's own, and of the fastest runs.
 Weights are random ones (speed does not depend on them) or, with --kit, those of the parity kit's
 script. bf16 rows are compared with fp32 rows by their lowest cosine. With `--device cuda` each line
 is measured with both decoders, the CPU and the GPU (NVDEC), and the GPU's rows are compared with
@@ -182,7 +183,9 @@ def measure(
         rounds += 1
     middle = {n: statistics.median(r[0] for r in rs) for n, rs in found.items()}
     best = {n: min(r[0] for r in rs) for n, rs in found.items()}
-    cores = {n: min(r[1] for r in rs) for n, rs in found.items()}
+    cores = {n: statistics.median(r[1] for r in rs) for n, rs in found.items()}
+    bound = zip(found["decode"], found["forward"], found["whole"], strict=True)
+    pairs = [whole[0] / max(decode[0], forward[0]) for decode, forward, whole in bound]
     bare = max(middle["decode"], middle["forward"])
     return {
         "type": kind, "precision": precision, "decoder": decoder,
@@ -191,6 +194,7 @@ def measure(
         "rows": len(rows), "frames": int(np.prod(pixels.shape[: pixels.ndim - 3])),
         "startup_s": startup, "decode_s": middle["decode"], "forward_s": middle["forward"],
         "end_to_end_s": middle["whole"], "ratio": middle["whole"] / bare,
+        "ratio_of_rounds": statistics.median(pairs),
         "ratio_of_best": best["whole"] / max(best["decode"], best["forward"]),
         "floor": (cores["decode"] + cores["forward"]) / (os.cpu_count() or 1) / bare,
         "cpu": cores["whole"] / (cores["decode"] + cores["forward"]), "core_s": cores,
@@ -237,7 +241,7 @@ def main() -> None:
     given.kit = seeded(given.kit.resolve(), folder) if given.kit else {}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
           f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    print("type prec decoder rounds rows frames start-up  decode forward end-to-end  ratio of-best"
+    print("type prec decoder rounds rows frames start-up  decode forward end-to-end  ratio of-rounds of-best"
           " floor   cpu")  # fmt: skip
     results = []
     try:
@@ -274,7 +278,8 @@ def _line(r: dict[str, Any]) -> str:
     return (
         f"{r['type']:<5}{r['precision']:<5}{r['decoder']:<7}{r['rounds']:>6}{r['rows']:>5}{r['frames']:>7}"
         f"{r['startup_s']:>8.2f}s{r['decode_s']:>7.2f}s{r['forward_s']:>7.2f}s"
-        f"{r['end_to_end_s']:>10.2f}s{r['ratio']:>7.3f}{r['ratio_of_best']:>8.3f}"
+        f"{r['end_to_end_s']:>10.2f}s{r['ratio']:>7.3f}{r['ratio_of_rounds']:>10.3f}"
+        f"{r['ratio_of_best']:>8.3f}"
         f"{r['floor']:>6.3f}{r['cpu']:>6.3f}{verdict}"
     )
 

@@ -23,6 +23,7 @@ Rows = npt.NDArray[np.int64]
 
 SPEEDS = (1.0, 0.95, 1 / 0.95, 0.9, 1 / 0.9, 0.8, 1.25, 0.7, 1 / 0.7, 2 / 3, 1.5)
 SLOWEST, FASTEST = 0.65, 1.55
+FROM_END_TO_END = 2.6  # times faster or slower: no piece is sought at it, only the whole
 PEAKS = 3  # offsets tried per speed
 NEAR_BEST = 0.03  # a vote must be about the best of its row or column
 MOST_RUNS = 8
@@ -128,7 +129,8 @@ def _best_run(
                 best, rank = run, mine
 
     # The plain explanations first; the vote over all speeds only where they leave much unexplained.
-    consider([(1.0, 0.0)] + ([(whole, 0.0)] if SLOWEST < whole < FASTEST and whole != 1.0 else []))
+    ends_meet = whole != 1.0 and 1 / FROM_END_TO_END < whole < FROM_END_TO_END
+    consider([(1.0, 0.0)] + ([(whole, 0.0)] if ends_meet else []))
     if rank[0] < ENOUGH * most:
         peak = np.minimum(best_of_row[:, None], best_of_column[None, :])
         at, to = np.nonzero((sims > floor) & (sims >= peak - NEAR_BEST))

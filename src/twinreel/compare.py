@@ -27,7 +27,7 @@ from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 from twinreel.workers import one_thread
 
-VERSION = 11  # part of every context: pairs scored by other rules are never mixed
+VERSION = 12  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
@@ -327,7 +327,7 @@ def _explain(
     rows_a, rows_b = rows_a[::coarser], rows_b[::coarser]
     sims, floor = _telling(a.vectors[rows_a], b.vectors[rows_b], calibration.floor)
     step = max(step_of(a), step_of(b)) * coarser
-    whole = b.duration_s / a.duration_s if a.duration_s > 0 else 1.0
+    whole = b.duration_s / a.duration_s if min(a.duration_s, b.duration_s) > 0 else 1.0
     runs = align(sims, a.times_s[rows_a], b.times_s[rows_b], step, floor, whole)
     if not runs:
         return None

@@ -121,9 +121,9 @@ def test_an_overlap() -> None:
     assert segment.b == pytest.approx((0, 16), abs=1.5)
 
 
-@pytest.mark.parametrize("speed", [0.8, 0.96, 1.042, 1.25])
+@pytest.mark.parametrize("speed", [0.43, 0.8, 0.96, 1.042, 1.25, 2.33])
 def test_another_speed(speed: float) -> None:
-    """PAL plays films 4 % faster; b's second s shows a's second s * speed."""
+    """PAL plays films 4 % faster, who drops frames more; b's second s shows a's second s * speed."""
     fine = walk(6, 4000)
     a = film("a", fine[: 100 * 36 : 100])
     at = np.round(np.arange(0, 36 / speed) * speed * 100).astype(int)

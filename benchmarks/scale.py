@@ -206,7 +206,7 @@ def calibration() -> Calibration:
     return Calibration(**models.get("twin.v1").extra["calibration"])
 
 
-TOLERANCE = (0.0, 0.55)
+TOLERANCE = (0.0, 0.6)
 
 
 class Pieces:

@@ -135,7 +135,7 @@ class CompareOptions:
     """When two videos are compared and when they match."""
 
     length_tolerance: str = opt(
-        "55%", "Compare videos whose durations differ by at most this: 5s, 20% or any."
+        "60%", "Compare videos whose durations differ by at most this: 5s, 20% or any."
     )
     min_score: float | None = opt(None, "Lowest match score, 0 to 1 (default: the model's own).")
     epsilon: float | None = opt(None, "The first seed's name for 1 - min_score.")

@@ -241,8 +241,8 @@ def main() -> None:
     given.kit = seeded(given.kit.resolve(), folder) if given.kit else {}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
           f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    print("type prec decoder rounds rows frames start-up  decode forward end-to-end  ratio of-rounds of-best"
-          " floor   cpu")  # fmt: skip
+    print("type prec decoder rounds rows frames start-up  decode forward end-to-end  ratio"
+          " of-rounds of-best floor   cpu")  # fmt: skip
     results = []
     try:
         for kind in kinds:

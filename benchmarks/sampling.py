@@ -26,7 +26,8 @@ import torch
 from benchmarks import footage
 from benchmarks.accuracy import corpus
 from twinreel import models
-from twinreel.compare import Calibration, Shelf, candidates, compare
+from twinreel.candidates import Shelf, candidates
+from twinreel.compare import Calibration, compare
 from twinreel.decode import Chunk, Looked, LookTask, look
 from twinreel.embed import features
 from twinreel.errors import VideoError

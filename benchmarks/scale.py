@@ -35,8 +35,9 @@ import numpy as np
 
 from benchmarks import footage
 from twinreel import ann, models
+from twinreel.candidates import Shelf, best_moments, candidates
 from twinreel.cluster import clusters
-from twinreel.compare import Calibration, Shelf, best_moments, candidates, compare
+from twinreel.compare import Calibration, compare
 from twinreel.discover import Discovery, discover
 from twinreel.options import DupsOptions, gather
 from twinreel.pipeline import Run

@@ -18,7 +18,7 @@ ROOT = Path(twinreel.__file__).parent
 SPINE = [
     *("errors", "types", "options", "progress", "volumes", "discover", "exact", "probe", "sample"),
     *("picture", "frames", "decode", "dataset", "models", "batches", "embed", "store", "align"),
-    *("compare", "aligned", "register", "closer", "doubt", "cluster"),
+    *("compare", "candidates", "aligned", "register", "closer", "doubt", "cluster"),
     *("keep", "report", "actions", "inventory", "looking", "scoring", "query", "pipeline", "cli"),
 ]
 TORCH_FREE = [*(name for name in SPINE if name not in ("models", "dataset")), "review"]

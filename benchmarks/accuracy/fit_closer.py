@@ -25,6 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.accuracy.fit import _made, shared_s
 from twinreel import compare as c
 from twinreel import models
+from twinreel.candidates import best_moments
 from twinreel.closer import CloserTask, look_closer
 from twinreel.doubt import HOPELESS, REACH_S, possible_lines
 from twinreel.errors import VideoError
@@ -53,7 +54,7 @@ def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[
                 continue
             if "original" not in (fa["kind"], fb["kind"]) and seconds:
                 continue  # copies among themselves would outweigh the rest
-            if c.best_moments(features[a], features[b]) < calibration.candidate:
+            if best_moments(features[a], features[b]) < calibration.candidate:
                 continue
             m = c.compare(features[a], features[b], calibration)
             # Copies that nobody doubts show what a closer look of a true pair is like, too.

@@ -12,6 +12,7 @@ inserted pieces, swapped pieces and several clips of one source all come out, as
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from twinreel.types import Floats, Seconds
 
 Rows = npt.NDArray[np.int64]
+Line = tuple[float, float]  # speed, offset
 
 SPEEDS = (1.0, 0.95, 1 / 0.95, 0.9, 1 / 0.9, 0.8, 1.25, 0.7, 1 / 0.7, 2 / 3, 1.5)
 SLOWEST, FASTEST = 0.65, 1.55
@@ -114,34 +116,34 @@ def _best_run(
     most = float(np.maximum(best_of_row - floor, 0).sum())
     if most < LEAST_GAIN / 2:
         return None
-    best: Run | None = None
+    best: Line | None = None
     rank: tuple[float, float, float] = (LEAST_GAIN / 2, 0.0, 0.0)
 
-    def consider(lines: list[tuple[float, float]]) -> None:
+    def consider(lines: list[Line], gains: Seconds) -> None:
         nonlocal best, rank
-        for speed, offset in lines:
-            run = _along(sims, ta, tb, speed, offset, step, floor)
-            if run is None:
-                continue
-            gain = run.gain * _likely(speed, whole)
-            mine = (round(gain, 2), -abs(math.log(speed)), -abs(offset))
+        for (speed, offset), gain in zip(lines, gains.tolist(), strict=True):
+            likely = gain * _likely(speed, whole)
+            mine = (round(likely, 2), -abs(math.log(speed)), -abs(offset))
             if mine > rank:
-                best, rank = run, mine
+                best, rank = (speed, offset), mine
 
     # The plain explanations first; the vote over all speeds only where they leave much unexplained.
     ends_meet = whole != 1.0 and 1 / FROM_END_TO_END < whole < FROM_END_TO_END
-    consider([(1.0, 0.0)] + ([(whole, 0.0)] if ends_meet else []))
+    plain = [(1.0, 0.0)] + ([(whole, 0.0)] if ends_meet else [])
+    consider(plain, _gains(sims, ta, tb, plain, step, floor))
     if rank[0] < ENOUGH * most:
         peak = np.minimum(best_of_row[:, None], best_of_column[None, :])
         at, to = np.nonzero((sims > floor) & (sims >= peak - NEAR_BEST))
         weight = (sims[at, to] - floor) ** 2
-        for speed in speeds:
-            consider([(speed, o) for o in _peaks(tb[to] - speed * ta[at], weight, step)])
+        voted = [[(v, o) for o in _peaks(tb[to] - v * ta[at], weight, step)] for v in speeds]
+        gains = _gains(sims, ta, tb, [line for lines in voted for line in lines], step, floor)
+        for lines in voted:
+            consider(lines, gains[: len(lines)])
+            gains = gains[len(lines) :]
             if rank[0] >= ENOUGH * most:
                 break
-    if best is None:
-        return None
-    return _refined(best, sims, ta, tb, step, floor, whole)
+    run = _along(sims, ta, tb, *best, step, floor) if best is not None else None
+    return None if run is None else _refined(run, sims, ta, tb, step, floor, whole)
 
 
 def _likely(speed: float, whole: float) -> float:
@@ -171,6 +173,54 @@ def _peaks(offsets: Seconds, weight: Floats, step: float) -> list[float]:
     return out
 
 
+def _beside(
+    sims: Floats, ta: Seconds, tb: Seconds, lines: Sequence[Line], step: float
+) -> tuple[Floats, Rows]:
+    """Where lines lead: the similarity of each of a's moments to the more similar of the two of b's
+    around its place, -2 where none is near, and which of b's that is; both (lines, n)."""
+    speeds, offsets = (np.array(x)[:, None] for x in zip(*lines, strict=True))
+    there = speeds * ta + offsets  # where a's moments should be in b
+    reach = 0.55 * step * np.maximum(1.0, speeds)
+    after = tb.searchsorted(there.ravel()).reshape(there.shape)
+    rows = np.arange(len(ta))
+    left, right = np.maximum(after - 1, 0), np.minimum(after, len(tb) - 1)
+    of_left = np.where(np.abs(tb[left] - there) <= reach, sims[rows, left], np.float32(-2.0))
+    of_right = np.where(np.abs(tb[right] - there) <= reach, sims[rows, right], np.float32(-2.0))
+    return np.maximum(of_left, of_right), np.where(of_right > of_left, right, left)
+
+
+def _gains(
+    sims: Floats, ta: Seconds, tb: Seconds, lines: Sequence[Line], step: float, floor: float
+) -> Seconds:
+    """The gain of the best stretch of each line, (lines,): what `_along` would give it."""
+    if not lines:
+        return np.zeros(0)
+    value = _beside(sims, ta, tb, lines, step)[0]
+    gains = np.where(value > -2, value.astype(np.float64) - floor, 0.0)
+    total = np.zeros((len(lines), len(ta) + 1))
+    np.cumsum(gains, axis=1, out=total[:, 1:])
+    ends = (total - np.minimum.accumulate(total, axis=1)).argmax(axis=1)
+    return np.array([_stretch(g, t, e)[2] for g, t, e in zip(gains, total, ends, strict=True)])
+
+
+def _stretch(gains: Seconds, total: Seconds, end: int) -> tuple[int, int, float]:
+    """The best stretch start..end of a line and its gain; 0.0 where nothing speaks for it.
+
+    Args:
+        gains: what each moment gains, (n,). total: their sums so far, from 0.0 on, (n + 1,).
+        end: where total is highest above what it was before.
+    """
+    if end == 0:
+        return 0, 0, 0.0
+    start = int(total[:end].argmin())
+    # A moment a little below the floor at the very end costs nothing to include: the cut is there.
+    while start and gains[start - 1] > -SLACK:
+        start -= 1
+    while end < len(gains) and gains[end] > -SLACK:
+        end += 1
+    return start, end, float(total[end] - total[start])
+
+
 def _along(
     sims: Floats,
     ta: Seconds,
@@ -181,32 +231,19 @@ def _along(
     floor: float,
 ) -> Run | None:
     """The best stretch of one line: the contiguous moments with the largest sum above the floor."""
-    there = speed * ta + offset  # where a's moments should be in b
-    reach = 0.55 * step * max(1.0, speed)
-    after = tb.searchsorted(there)
-    rows = np.arange(len(ta))
-    left, right = np.maximum(after - 1, 0), np.minimum(after, len(tb) - 1)
-    of_left = np.where(np.abs(tb[left] - there) <= reach, sims[rows, left], np.float32(-2.0))
-    of_right = np.where(np.abs(tb[right] - there) <= reach, sims[rows, right], np.float32(-2.0))
-    near = np.where(of_right > of_left, right, left)
-    value = np.maximum(of_left, of_right)
+    values, places = _beside(sims, ta, tb, [(speed, offset)], step)
+    value, near = values[0], places[0]
     used = np.nonzero(value > -2)[0]
     if not len(used):
         return None
     gains = value[used].astype(np.float64) - floor
     total = np.concatenate([[0.0], np.cumsum(gains)])
-    lowest = np.minimum.accumulate(total)
-    end = int(np.argmax(total - lowest))
-    if end == 0:
+    end = int((total - np.minimum.accumulate(total)).argmax())
+    start, end, gain = _stretch(gains, total, end)
+    if start == end:
         return None
-    start = int(np.argmin(total[:end]))
-    # A moment a little below the floor at the very end costs nothing to include: the cut is there.
-    while start and gains[start - 1] > -SLACK:
-        start -= 1
-    while end < len(used) and gains[end] > -SLACK:
-        end += 1
     picked = used[start:end]
-    return Run(speed, offset, picked, near[picked], value[picked], float(total[end] - total[start]))
+    return Run(speed, offset, picked, near[picked], value[picked], gain)
 
 
 def _refined(

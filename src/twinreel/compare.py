@@ -2,9 +2,8 @@
 
     match = compare(a, b, calibration)       # Match or None
 
-In two steps. `candidates` is cheap and runs over a whole library: blocked products of frame
-descriptors, a pair goes on when its best moments are alike. `compare` aligns a pair in time
-(align.py): which seconds of one are which seconds of the other, then weighs the evidence.
+A pair is aligned in time (align.py): which seconds of one are which seconds of the other; then the
+evidence is weighed. Which pairs of a library are worth it is told in candidates.py.
 
 Everything is symmetric: a pair is always worked on in the order of its keys. No torch, no files.
 """
@@ -12,31 +11,21 @@ Everything is symmetric: a pair is always worked on in the order of its keys. No
 from __future__ import annotations
 
 import math
-import multiprocessing
-import signal
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from twinreel.align import Run, align
-from twinreel.types import Features, Floats, Match, Seconds, Segment
-from twinreel.workers import one_thread
+from twinreel.types import Features, Floats, Match, Segment
 
 VERSION = 12  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
-BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
-QUERY_ROWS = 1024  # moments of one video that are asked for in a library-wide search
 NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
 SHORT_S = 2.5  # less than this shared: all changes must agree ...
 SHORT_AGREES = 0.9  # ... so well, or the score ...
 SHORT_SCORE = 0.5  # ... is at most this
-PARALLEL_FROM = 2000  # fewer pairs are not worth starting processes for
 PAIR_CELLS = 4_000_000  # similarities of one pair; longer pairs are aligned on a coarser grid
 
 
@@ -114,167 +103,6 @@ class Evidence:
             w * v for w, v in zip(calibration.weights, self.vector(), strict=True)
         )
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, x))))
-
-
-def length_alike(a: float, b: float, tolerance: tuple[float, float]) -> bool:
-    """Whether durations differ by at most the tolerance (seconds, or share of the longer)."""
-    return abs(a - b) <= max(tolerance[0], tolerance[1] * max(a, b)) + 1e-9
-
-
-# -- over a library -----------------------------------------------------------------------------
-
-
-@dataclass
-class Shelf:
-    """The Features of many videos, laid end to end: rows that show something, and whose they are.
-
-    Sorted by duration, so that videos of like length stand together.
-    """
-
-    videos: list[Features]
-    vectors: Floats = field(init=False)
-    starts: npt.NDArray[np.int64] = field(init=False)
-    durations: Seconds = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.videos = sorted(self.videos, key=lambda f: (f.duration_s, f.key))
-        rows = [f.vectors[~f.blank] for f in self.videos]
-        counts = [len(r) for r in rows]
-        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        dim = self.videos[0].vectors.shape[1] if self.videos else 1
-        self.vectors = np.concatenate(rows) if rows else np.zeros((0, dim), np.float32)
-        self.durations = np.array([f.duration_s for f in self.videos])
-
-
-def candidates(
-    shelf: Shelf,
-    new: set[str],
-    tolerance: tuple[float, float],
-    calibration: Calibration,
-    across: bool = False,
-) -> Iterator[tuple[Features, Features]]:
-    """Pairs worth aligning: of like length, at least one of `new` (with `across` one, not two),
-    best moments alike.
-
-    A pair's best moments: the mean over the best quarter (at least 3, at most 8: a short clip in
-    a long video has no more) of each row's best match. Very long videos ask with every k-th moment.
-    """
-    # Known videos only meet new ones: the work is the product of the two, not a square.
-    shelf_of_new = shelf
-    if not all(v.key in new for v in shelf.videos):
-        shelf_of_new = Shelf([v for v in shelf.videos if v.key in new])
-    passed = 0  # new ones
-    for i, video in enumerate(shelf.videos):
-        fresh = video.key in new
-        passed += fresh
-        query = shelf.vectors[shelf.starts[i] : shelf.starts[i + 1]]
-        query = query[:: -(-len(query) // QUERY_ROWS) or 1]
-        if not len(query):
-            continue
-        block = BLOCK_CELLS // len(query)
-        # Later in the order means longer: each pair is met once, from its shorter video.
-        longest = longest_like(video.duration_s, tolerance)
-        among, j = (shelf, i + 1) if fresh else (shelf_of_new, passed)
-        stop = int(np.searchsorted(among.durations, longest, side="right"))
-        while j < stop:
-            last = j
-            while last < stop and among.starts[last + 1] - among.starts[j] <= block:
-                last += 1
-            last = max(last, j + 1)
-            others = [
-                k
-                for k in range(j, last)
-                if among.starts[k + 1] > among.starts[k]
-                and not (across and fresh and among.videos[k].key in new)
-            ]
-            if others:
-                yield from _alike(among, video, query, others, calibration.candidate)
-            j = last
-
-
-def longest_like(duration_s: float, tolerance: tuple[float, float]) -> float:
-    """The longest duration that `length_alike` accepts beside this one."""
-    by_share = duration_s / (1 - tolerance[1]) if tolerance[1] < 1 else math.inf
-    return max(duration_s + tolerance[0], by_share) + 1e-9
-
-
-def _alike(
-    shelf: Shelf, video: Features, query: Floats, others: Sequence[int], least: float
-) -> Iterator[tuple[Features, Features]]:
-    """Those of `others` (places on the shelf) whose best moments are like the query's."""
-    first, last = others[0], others[-1]
-    lo, hi = shelf.starts[first], shelf.starts[last + 1]
-    sims = query @ shelf.vectors[lo:hi].T  # (rows of query, rows of block)
-    starts = shelf.starts[first : last + 1] - lo
-    filled = np.nonzero(np.diff(shelf.starts[first : last + 2]) > 0)[0]
-    best = np.maximum.reduceat(sims, starts[filled], axis=1)  # (rows of query, videos)
-    k = best_count(len(query))
-    top = np.partition(best, len(query) - k, axis=0)[len(query) - k :].mean(axis=0)
-    wanted = set(others)
-    for place, score in zip(filled + first, top, strict=True):
-        if score >= least and int(place) in wanted:
-            yield video, shelf.videos[int(place)]
-
-
-def best_count(rows: int) -> int:
-    """How many of a query's rows are its best moments."""
-    return min(rows, max(3, min(8, rows // 4)))
-
-
-def best_moments(a: Features, b: Features) -> float:
-    """What `candidates` asks of one pair: the mean similarity of its best moments, -1..1."""
-    first, second = sorted((a, b), key=lambda f: (f.duration_s, f.key))
-    query, others = first.vectors[~first.blank], second.vectors[~second.blank]
-    query = query[:: -(-len(query) // QUERY_ROWS) or 1]
-    if not len(query) or not len(others):
-        return -1.0
-    best = (query @ others.T).max(axis=1)
-    k = best_count(len(best))
-    return float(np.partition(best, len(best) - k)[len(best) - k :].mean())
-
-
-def compare_all(
-    shelf: Shelf,
-    new: set[str],
-    tolerance: tuple[float, float],
-    calibration: Calibration,
-    jobs: int = 1,
-    across: bool = False,
-) -> Iterator[Match]:
-    """A Match (a, b are keys) of every one of `candidates` that shares something.
-
-    With `jobs` above 1 and enough to do, pairs are aligned in as many processes.
-    """
-    pairs = candidates(shelf, new, tolerance, calibration, across)
-    head = list(islice(pairs, PARALLEL_FROM))
-    if jobs < 2 or len(head) < PARALLEL_FROM:
-        for a, b in chain(head, pairs):
-            if (match := compare(a, b, calibration)) is not None:
-                yield match
-        return
-    context = multiprocessing.get_context("spawn")
-    with one_thread(), ProcessPoolExecutor(jobs, context, ignore_interrupt) as pool:
-        waiting: deque[Future[list[Match]]] = deque()
-        rest = chain(head, pairs)
-        while chunk := list(islice(rest, 64)):
-            waiting.append(pool.submit(compare_some, chunk, calibration))
-            if len(waiting) > 4 * jobs:  # bounded: results leave as pairs come in
-                yield from waiting.popleft().result()
-        for future in waiting:
-            yield from future.result()
-
-
-def compare_some(pairs: list[tuple[Features, Features]], calibration: Calibration) -> list[Match]:
-    """`compare` on several pairs, without those that share nothing: a process's share of work."""
-    return [m for a, b in pairs if (m := compare(a, b, calibration)) is not None]
-
-
-def ignore_interrupt() -> None:
-    """Ctrl-C is the parent's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-# -- one pair -----------------------------------------------------------------------------------
 
 
 def compare(a: Features, b: Features, calibration: Calibration) -> Match | None:

@@ -14,7 +14,8 @@ from itertools import islice
 import numpy as np
 
 from twinreel import ann
-from twinreel.compare import Calibration, best_moments, compare
+from twinreel.candidates import best_moments
+from twinreel.compare import Calibration, compare
 from twinreel.store import Library
 from twinreel.types import Features, Floats, Match
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from twinreel import exact, models
-from twinreel.compare import Shelf
+from twinreel.candidates import Shelf
 from twinreel.discover import discover
 from twinreel.doubt import look_again
 from twinreel.errors import NothingFound, VideoError
@@ -29,7 +29,8 @@ def search(
     Raises:
         NothingFound: no such video, or the library knows none under this network.
     """
-    from twinreel.compare import candidates, compare
+    from twinreel.candidates import candidates
+    from twinreel.compare import compare
     from twinreel.jobs import look_all
 
     ext = os.path.splitext(os.fspath(query))[1] or ".mp4"  # pictures are welcome here

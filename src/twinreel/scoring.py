@@ -14,8 +14,8 @@ from typing import Any
 
 from twinreel import ann, large
 from twinreel.aligned import at_same_moments, beside, is_mirrored
+from twinreel.candidates import Shelf, compare_all, longest_like
 from twinreel.compare import VERSION as COMPARE_VERSION
-from twinreel.compare import Shelf, compare_all, longest_like
 from twinreel.doubt import HOPELESS, Look, look_again
 from twinreel.inventory import quick
 from twinreel.looking import Looking

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from tests.unit.test_compare import film, noisy, scene, unit
 from tests.videos import make, read_number
 from twinreel import models
+from twinreel.candidates import Shelf, compare_all
 from twinreel.cluster import clusters, cut_chains
-from twinreel.compare import Calibration, Shelf, compare, compare_all
+from twinreel.compare import Calibration, compare
 from twinreel.embed import Batcher
 from twinreel.frames import Tally, frames_at
 from twinreel.options import SampleOptions

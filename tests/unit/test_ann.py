@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinreel import ann, compare, large
+from twinreel import ann, candidates, large
 from twinreel.ann import flat
 from twinreel.ann import index as index_module
 from twinreel.ann.index import ROW_BYTES
 from twinreel.ann.search import passing
+from twinreel.candidates import Shelf
 from twinreel.cluster import clusters
-from twinreel.compare import Calibration, Shelf
+from twinreel.compare import Calibration
 from twinreel.errors import ExtraMissing
 from twinreel.store import Library
 from twinreel.types import Features, Match
@@ -74,7 +75,7 @@ def faiss() -> None:
 @pytest.mark.parametrize("tolerance", [ANY, (1.5, 0.0)])
 def test_the_pairs_are_those_of_the_exact_search(tolerance: tuple[float, float]) -> None:
     videos = _library(300, 5)
-    exact = compare.candidates(Shelf(videos), {v.key for v in videos}, tolerance, RULE)
+    exact = candidates.candidates(Shelf(videos), {v.key for v in videos}, tolerance, RULE)
     wanted = {frozenset((a.key, b.key)) for a, b in exact}
     source = _source(videos)
     index = ann.Index.build(source, threads=1)
@@ -133,7 +134,7 @@ def test_videos_of_one_row_meet_in_a_plain_product(
     found = {(i, j) for i, near in ann.neighbours(search, new) for j, _ in near}
     exact = {
         (i, j) for i in new for j in range(250)
-        if i != j and compare.best_moments(source.get(i), source.get(j)) >= RULE.candidate
+        if i != j and candidates.best_moments(source.get(i), source.get(j)) >= RULE.candidate
         and abs(source.durations[i] - source.durations[j]) <= 3
     }  # fmt: skip
     assert found == exact and len(exact) > 50
@@ -156,7 +157,7 @@ def test_a_crowd_costs_its_members_not_its_pairs() -> None:
     matches = list(ann.scored(search, range(len(videos)), families, _belongs, None, counts))
     assert counts.aligned < 6 * len(videos) < 3 * 37 * 36 / 2 / 2
     names = [v.key for v in videos]
-    exact = [m for m in compare.compare_all(Shelf(videos), set(names), ANY, RULE) if _belongs(m)]
+    exact = [m for m in candidates.compare_all(Shelf(videos), set(names), ANY, RULE) if _belongs(m)]
     ours = clusters(names, filter(_belongs, matches), 0.1, 2)
     assert ours == clusters(names, exact, 0.1, 2)
     assert sorted(map(len, families.crowds())) == [37, 37, 37]
@@ -190,21 +191,21 @@ def test_families_join() -> None:
 def test_new_videos_against_known_ones_cost_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
     videos = _library(400, 2)
     cells = 0
-    alike = compare._alike
+    alike = candidates._alike
 
-    def counted(shelf, video, query, others, least):  # type: ignore[no-untyped-def]
+    def counted(rows, starts, query, others, least):  # type: ignore[no-untyped-def]
         nonlocal cells
-        cells += len(query) * int(shelf.starts[others[-1] + 1] - shelf.starts[others[0]])
-        return alike(shelf, video, query, others, least)
+        cells += len(query) * sum(int(starts[k + 1] - starts[k]) for k in others)
+        return alike(rows, starts, query, others, least)
 
-    monkeypatch.setattr(compare, "_alike", counted)
+    monkeypatch.setattr(candidates, "_alike", counted)
     new = {"w0-0000", "w1-0001"}
     found = {
-        frozenset((a.key, b.key)) for a, b in compare.candidates(Shelf(videos), new, ANY, RULE)
+        frozenset((a.key, b.key)) for a, b in candidates.candidates(Shelf(videos), new, ANY, RULE)
     }
     assert cells <= len(new) * len(videos) * 64
     assert {frozenset(("w0-0000", "v0000")), frozenset(("w1-0001", "w1-0000"))} <= found
-    every = compare.candidates(Shelf(videos), {v.key for v in videos}, ANY, RULE)
+    every = candidates.candidates(Shelf(videos), {v.key for v in videos}, ANY, RULE)
     assert found == {p for a, b in every if (p := frozenset((a.key, b.key))) & new}
 
 
@@ -218,10 +219,10 @@ def test_one_pair_is_judged_as_a_library_judges_it() -> None:
     rule = replace(RULE, candidate=0.7)
     found = {
         (a.key, b.key)
-        for a, b in compare.candidates(Shelf(videos), {v.key for v in videos}, ANY, rule)
+        for a, b in candidates.candidates(Shelf(videos), {v.key for v in videos}, ANY, rule)
     }
     ours = {(a.key, b.key) for a in videos for b in videos
-            if a.key < b.key and compare.best_moments(a, b) >= 0.7}  # fmt: skip
+            if a.key < b.key and candidates.best_moments(a, b) >= 0.7}  # fmt: skip
     assert found == ours and 0 < len(found) < 21
     source = _source(videos)
     for i in range(7):
@@ -229,7 +230,7 @@ def test_one_pair_is_judged_as_a_library_judges_it() -> None:
         near = dict(passing(source, i, others, -1.0))
         for j in others.tolist():
             assert near[j] == pytest.approx(
-                compare.best_moments(source.get(i), source.get(j)), abs=1e-5
+                candidates.best_moments(source.get(i), source.get(j)), abs=1e-5
             )
 
 
@@ -289,7 +290,7 @@ def test_a_library_is_scored_in_pieces(tmp_path: Path, monkeypatch: pytest.Monke
         assert len(library.compared("context")) == 70
         _score(_held(library), names - library.compared("context"))
         assert library.compared("context") == names
-        exact = [m for m in compare.compare_all(Shelf(videos), names, ANY, RULE) if _belongs(m)]
+        exact = [m for m in candidates.compare_all(Shelf(videos), names, ANY, RULE) if _belongs(m)]
         wanted = clusters(sorted(names), exact, 0.1, 2)
         assert clusters(sorted(names), library.pairs("context", 0.9), 0.1, 2) == wanted
         assert sum(1 for _ in library.pairs("context", 0.9)) < len(exact) / 2

@@ -8,17 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from twinreel import candidates as candidates_module
+from twinreel.candidates import Shelf, Sketch, candidates, compare_all, length_alike
 from twinreel.compare import (
     SHORT_SCORE,
     Calibration,
     Evidence,
-    Shelf,
     Witness,
-    candidates,
     compare,
-    compare_all,
     is_intro,
-    length_alike,
     relation_of,
 )
 from twinreel.types import Features, Match, Segment
@@ -123,7 +121,7 @@ def test_an_overlap() -> None:
 
 @pytest.mark.parametrize("speed", [0.43, 0.8, 0.96, 1.042, 1.25, 2.33])
 def test_another_speed(speed: float) -> None:
-    """PAL plays films 4 % faster, who drops frames more; b's second s shows a's second s * speed."""
+    """PAL plays films 4 % faster; b's second s shows a's second s * speed."""
     fine = walk(6, 4000)
     a = film("a", fine[: 100 * 36 : 100])
     at = np.round(np.arange(0, 36 / speed) * speed * 100).astype(int)
@@ -215,8 +213,6 @@ def test_candidates_hold_the_copies_and_few_others() -> None:
 
 
 def test_candidates_are_blind_to_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    from twinreel import compare as module
-
     shelf = shelf_of()
     keys = {f.key for f in shelf.videos}
     loose = Calibration(candidate=0.3)
@@ -226,9 +222,41 @@ def test_candidates_are_blind_to_the_block_size(monkeypatch: pytest.MonkeyPatch)
 
     whole = found()
     for rows in (1, 40, 130):
-        monkeypatch.setattr(module, "BLOCK_CELLS", rows * 10)
+        monkeypatch.setattr(candidates_module, "BLOCK_CELLS", rows * 10)
         assert found() == whole
     assert len(whole) > 3
+
+
+def test_sketches_leave_out_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few numbers before all of them: the same pairs, with all videos new and with some."""
+    shelf = shelf_of()
+    keys = [f.key for f in shelf.videos]
+
+    def found(least: float, new: list[str], across: bool) -> list[tuple[str, str]]:
+        rule = Calibration(candidate=least)
+        return [(a.key, b.key) for a, b in candidates(shelf, set(new), ANY, rule, across)]
+
+    asked = [
+        (r, new, a) for r in (0.2, 0.3, 0.5) for new in (keys, keys[::3]) for a in (False, True)
+    ]
+    plain = [found(*how) for how in asked]
+    monkeypatch.setattr(candidates_module, "SKETCHED_FROM", 100)
+    monkeypatch.setattr(candidates_module, "SKETCH", 24)
+    monkeypatch.setattr(candidates_module, "MOST_LEFT", 1.0)
+    assert [found(*how) for how in asked] == plain
+    assert 0 < len(plain[-1]) < len(plain[0])
+
+
+def test_a_sketch_is_never_below_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates_module, "SKETCH", 16)
+    rows = np.concatenate([walk(seed, 50) for seed in range(8)])
+    sketch = Sketch.of(rows)
+    assert sketch is not None
+    short = sketch(rows)
+    assert short.shape == (400, 17) and short.dtype == np.float32
+    assert (short @ short.T >= rows @ rows.T - candidates_module.ROUNDING).all()
+    everywhere = unit(np.random.default_rng(0).normal(size=(400, DIM)))
+    assert Sketch.of(everywhere) is None
 
 
 def test_only_pairs_with_a_new_video_and_of_like_length() -> None:

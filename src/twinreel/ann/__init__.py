@@ -9,7 +9,7 @@ Three steps, each dropping what is settled:
 
 1. index.py: an inverted file holds the moments of all videos.
 2. search.py: each new video asks for its nearest videos. Those pass the very rule that the exact
-   search uses (compare.best_moments), on the full vectors, read through memory maps.
+   search uses (candidates.best_moments), on the full vectors, read through memory maps.
 3. matches.py: the pairs are aligned and scored as everywhere. In a crowd, a family of hundreds of
    videos that match (families.py), a newcomer meets its LEADERS, one after the other, until it
    matches one: further pairs inside add nothing to what DBSCAN finds (with min_samples up to 2),

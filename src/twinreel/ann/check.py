@@ -10,7 +10,7 @@ import numpy as np
 from twinreel.ann.index import PROBES, window
 from twinreel.ann.search import NEAR, Search
 from twinreel.ann.source import laid
-from twinreel.compare import best_moments
+from twinreel.candidates import best_moments
 from twinreel.types import Features
 
 GOOD = 0.98  # share of the exact candidates that is sought on the sample

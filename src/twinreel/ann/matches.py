@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from twinreel.ann.families import LEADERS, Families
 from twinreel.ann.search import Search
 from twinreel.ann.source import Ints, Source
-from twinreel.compare import Calibration, compare, compare_some, ignore_interrupt
+from twinreel.candidates import compare_some, ignore_interrupt
+from twinreel.compare import Calibration, compare
 from twinreel.types import Match
 
 

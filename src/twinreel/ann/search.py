@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from twinreel.ann.index import Index
 from twinreel.ann.source import Ints, Source
-from twinreel.compare import QUERY_ROWS, Calibration, best_count, best_moments
+from twinreel.candidates import QUERY_ROWS, best_count, best_moments
+from twinreel.compare import Calibration
 
 NEAR = 48  # other videos that a video is compared with at most
 SLACK = 0.15  # what cutting to the index's numbers can take off a similarity

@@ -1,12 +1,15 @@
 """What comparing costs with --clips, where no pair is left out for its length.
 
-    python -m benchmarks.clips_cost --base base.npy [--videos 250,500,1000,2000]
+    twinreel dups CLIPS --clips --library clips.db
+    python -m benchmarks.clips_cost clips.db [--videos 250,500,1000,2000]
 
-Libraries of synthetic videos (scale.py makes `base.npy` and tells how such videos are drawn), at
-the moments that --clips looks at, of 4 s to 10 minutes, the median 55 s. In every tenth lie 5 to
-15 seconds of another, as like it as real copies are. Measured is the stage `compare` of `dups
+Libraries generated around real clips, at the moments that --clips looks at: each video is a clip's
+row of descriptors, mirrored at some of the principal axes of all of them. It changes as the clip
+does, and lies among the others as clips do, but is like none of them. In every tenth lie 5 to 15
+seconds of another, as like it as real copies are. Measured is the stage `compare` of `dups
 --clips`, each library in a process of its own; the limit at 1,000 videos is 60 s and 1.5 GB on two
-cores. Memory is that of the process and of those it starts.
+cores. Memory is that of the process and of those it starts. Closer looks are not made: there is no
+file.
 """
 
 from __future__ import annotations
@@ -18,19 +21,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks import footage
-from benchmarks.scale import NEXT, SIMILARITY, _unit, say
+from benchmarks.scale import SIMILARITY, _unit, say
 from twinreel import models
 from twinreel.discover import Discovery
+from twinreel.doubt import HOPELESS
 from twinreel.options import DupsOptions, gather
 from twinreel.pipeline import Run
 from twinreel.progress import Progress
-from twinreel.sample import plan
 from twinreel.store import Facts, Library
 from twinreel.types import Features, VideoFile, VideoInfo
 
@@ -39,45 +42,54 @@ PLANTED = 10  # every so manieth video holds a clip of another
 
 
 class Drawn:
-    """Videos one after the other, as (seconds of the moments, vectors)."""
+    """Videos one after the other, around those of a library."""
 
-    def __init__(self, base: Path, options: DupsOptions) -> None:
-        self._real = np.load(base).astype(np.float32)
-        self._dim = self._real.shape[1]
-        covariance = np.cov(self._real.T) + 1e-6 * np.eye(self._dim)
-        self._spread = np.linalg.cholesky(covariance).T.astype(np.float32)
+    def __init__(self, clips: list[Features]) -> None:
+        self._clips = clips
+        rows = np.concatenate([f.vectors[~f.blank] for f in clips])
+        self._middle = rows.mean(axis=0)
+        _, axes = np.linalg.eigh(np.cov((rows - self._middle).T))
+        self._axes = axes.astype(np.float32)
         self._dice = np.random.default_rng(7)
-        self._options = options.sample
 
-    def _noise(self, rows: int) -> Any:
-        made = self._dice.standard_normal((rows, self._dim)).astype(np.float32) @ self._spread
-        return _unit(made)
+    def video(self) -> Features:
+        """A clip, mirrored."""
+        clip = self._clips[self._dice.integers(len(self._clips))]
+        sides = self._dice.choice(np.array([-1, 1], np.float32), self._axes.shape[1])
+        there = (clip.vectors - self._middle) @ self._axes * sides
+        return replace(clip, vectors=_unit(self._middle + there @ self._axes.T))
 
-    def video(self) -> tuple[float, Any, Any]:
-        """Duration in seconds, spans (n, 2), vectors (n, d)."""
-        duration = float(np.clip(np.exp(self._dice.normal(4.0, 1.0)), 4.0, 600.0))
-        moments = plan(duration, self._options)
-        steps = self._noise(len(moments.times_s))
-        two = self._real[self._dice.integers(len(self._real), size=2)].sum(axis=0)
-        at = _unit(two + steps[0])
-        rows = [at]
-        for step in steps[1:]:
-            rows.append(at := _unit(NEXT * at + (1 - NEXT**2) ** 0.5 * step))
-        spans = np.stack([moments.times_s, moments.times_s + moments.step_s], axis=1)
-        return duration, spans, np.stack(rows)
-
-    def plant(self, source: Any, into: Any) -> None:
-        """Put 5 to 15 seconds of one video (spans, vectors) into another, in place."""
-        (spans, rows), (spans_to, rows_to) = source, into
-        seconds = min(float(self._dice.uniform(5, 15)), spans[-1, 1], spans_to[-1, 1])
-        start, there = (self._dice.uniform(0, s[-1, 1] - seconds) for s in (spans, spans_to))
-        at = np.nonzero((spans_to[:, 0] >= there) & (spans_to[:, 1] <= there + seconds))[0]
-        of = np.searchsorted(spans[:, 0], spans_to[at, 0] - there + start, "right") - 1
+    def planted(self, source: Features, into: Features) -> Features:
+        """A video with 5 to 15 seconds of another in the place of its own."""
+        starts = into.spans_s[:, 0]
+        seconds = min(float(self._dice.uniform(5, 15)), source.duration_s, into.duration_s)
+        start, there = (
+            self._dice.uniform(0, f.duration_s - seconds) if f.duration_s > seconds else 0.0
+            for f in (source, into)
+        )
+        at = np.nonzero((starts >= there) & (into.spans_s[:, 1] <= there + seconds))[0]
+        of = np.searchsorted(source.spans_s[:, 0], starts[at] - there + start, "right") - 1
         like = np.interp(self._dice.uniform(0, 100), *zip(*SIMILARITY, strict=True))
-        mine = rows[of]
-        aside = self._noise(len(of))
+        mine, other = source.vectors[of], self.video().vectors
+        aside = other[self._dice.integers(len(other), size=len(of))]
         aside = _unit(aside - (aside * mine).sum(axis=1, keepdims=True) * mine)
-        rows_to[at] = like * mine + math.sqrt(1 - like * like) * aside
+        vectors, blank = into.vectors.copy(), into.blank.copy()
+        vectors[at] = like * mine + math.sqrt(1 - like * like) * aside
+        blank[at] = source.blank[of]
+        return replace(into, vectors=vectors, blank=blank)
+
+
+def clips_of(path: Path, run: Run) -> list[Features]:
+    """The features in a library that was filled with --clips, of the clips of 4 seconds or more."""
+    with Library.open(path) as library:
+        held = library.extents(run.model, run.sampling)
+        keys = sorted(key for key, (seconds, _) in held.items() if seconds >= 4)
+        found = list(library.all_features(run.model, run.sampling, keys))
+    if not found:
+        raise SystemExit(
+            f"{path}: nothing that --clips looked at; run `twinreel dups CLIPS --clips`"
+        )
+    return [f for f in found if not f.blank.all()]
 
 
 def peak(pids: list[int]) -> float:
@@ -103,38 +115,36 @@ def one(args: argparse.Namespace, videos: int) -> None:
         VideoFile(f"/films/{n:08}.mp4", 1000 + n, n, n, 1, "", f"{n:032x}") for n in range(videos)
     ]
     found = Discovery(tuple(files), {}, (), ("/films",))
-    drawn, planted, moments = Drawn(args.base, options), [], 0
-    made = [drawn.video() for _ in range(videos)]
-    for n in range(PLANTED, videos, PLANTED):
-        drawn.plant(made[n - 1][1:], made[n][1:])
-        planted.append((files[n - 1].key, files[n].key))
     with Library.open(path) as library:
         run = Run(library, options, found, Progress(False), spec=models.get("twin.v1"))
         run.name_model()
-        for file, (duration, spans, vectors) in zip(files, made, strict=True):
-            blank = np.zeros(len(vectors), bool)
-            key = file.key or ""
-            f = Features(key, run.model, run.sampling, vectors, spans, blank, duration)
-            info = VideoInfo(duration, 320, 180, 320, 180, "h264")
-            library.put_look(Facts(info, float(spans[0, 1]), len(vectors), len(vectors)), f)
-            moments += len(vectors)
+        drawn = Drawn(clips_of(args.clips, run))
+        made = [replace(drawn.video(), key=file.key or "") for file in files]
+        planted = []
+        for n in range(PLANTED, videos, PLANTED):
+            made[n] = drawn.planted(made[n - 1], made[n])
+            planted.append((made[n - 1].key, made[n].key))
+        for f in made:
+            info = VideoInfo(f.duration_s, 320, 180, 320, 180, "h264")
+            step = float(f.spans_s[0, 1] - f.spans_s[0, 0])
+            library.put_look(Facts(info, step, len(f.vectors), len(f.vectors)), f)
         library.put_files(files, {}, "2026-01-01T00:00:00Z")
-        del made
+        moments = sum(len(f.vectors) for f in made)
+        del made, drawn
         run.identify()
         print("ready", flush=True)
         begun, cpu = time.perf_counter(), time.process_time()
         run.score()
         took, cpu = time.perf_counter() - begun, time.process_time() - cpu
-        run.select()
-        met = sum(tuple(sorted(p)) in run.matches for p in planted)
-        others = len(run.matches) - met
-    print(f"{moments} {took:.2f} {cpu:.2f} {met} {len(planted)} {others}", flush=True)
+        met = {tuple(sorted((m.a, m.b))) for m in library.pairs(run.context, HOPELESS)}
+        got = sum(tuple(sorted(p)) in met for p in planted)
+    print(f"{moments} {took:.2f} {cpu:.2f} {got} {len(planted)} {len(met) - got}", flush=True)
 
 
 def measure(args: argparse.Namespace, videos: int) -> tuple[float, float]:
     """One library in a process of its own: seconds, gigabytes."""
     command = [
-        sys.executable, "-m", "benchmarks.clips_cost", "--base", str(args.base), "--one",
+        sys.executable, "-m", "benchmarks.clips_cost", str(args.clips), "--one",
         str(videos), "--work", str(args.work), "--jobs", str(args.jobs),
     ]  # fmt: skip
     most = 0.0
@@ -159,7 +169,7 @@ def measure(args: argparse.Namespace, videos: int) -> tuple[float, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("clips", type=Path, help="a library that `dups CLIPS --clips` filled")
     parser.add_argument("--videos", default="250,500,1000,2000")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--one", type=int, default=0, help=argparse.SUPPRESS)
@@ -169,7 +179,9 @@ def main() -> int:
         one(args, args.one)
         return 0
     say(f"{footage.machine()}\n")
-    say("| videos | moments | compare, s | main process, s | GB | planted clips | other matches |")
+    say(
+        "| videos | moments | compare, s | main process, s | GB | planted clips | other pairs |"
+    )
     say("|---:|---:|---:|---:|---:|---:|---:|")
     counts = [int(n) for n in args.videos.split(",")]
     with tempfile.TemporaryDirectory() as folder:

@@ -119,29 +119,26 @@ def _best_run(
     best: Line | None = None
     rank: tuple[float, float, float] = (LEAST_GAIN / 2, 0.0, 0.0)
 
-    def consider(lines: list[Line], gains: Seconds) -> None:
+    def consider(lines: Sequence[Line]) -> None:
         nonlocal best, rank
-        for (speed, offset), gain in zip(lines, gains.tolist(), strict=True):
-            likely = gain * _likely(speed, whole)
-            mine = (round(likely, 2), -abs(math.log(speed)), -abs(offset))
-            if mine > rank:
-                best, rank = (speed, offset), mine
+        gains = _Gains.of(sims, ta, tb, lines, step, floor)
+        for i, (speed, offset) in enumerate(lines):
+            if i and speed != lines[i - 1][0] and rank[0] >= ENOUGH * most:
+                return
+            likely = _likely(speed, whole)
+            if round(gains.most[i] * likely, 2) >= rank[0]:
+                mine = (round(gains[i] * likely, 2), -abs(math.log(speed)), -abs(offset))
+                if mine > rank:
+                    best, rank = (speed, offset), mine
 
     # The plain explanations first; the vote over all speeds only where they leave much unexplained.
     ends_meet = whole != 1.0 and 1 / FROM_END_TO_END < whole < FROM_END_TO_END
-    plain = [(1.0, 0.0)] + ([(whole, 0.0)] if ends_meet else [])
-    consider(plain, _gains(sims, ta, tb, plain, step, floor))
+    consider([(1.0, 0.0)] + ([(whole, 0.0)] if ends_meet else []))
     if rank[0] < ENOUGH * most:
         peak = np.minimum(best_of_row[:, None], best_of_column[None, :])
         at, to = np.nonzero((sims > floor) & (sims >= peak - NEAR_BEST))
-        weight = (sims[at, to] - floor) ** 2
-        voted = [[(v, o) for o in _peaks(tb[to] - v * ta[at], weight, step)] for v in speeds]
-        gains = _gains(sims, ta, tb, [line for lines in voted for line in lines], step, floor)
-        for lines in voted:
-            consider(lines, gains[: len(lines)])
-            gains = gains[len(lines) :]
-            if rank[0] >= ENOUGH * most:
-                break
+        if len(at):
+            consider(_voted(ta[at], tb[to], (sims[at, to] - floor) ** 2, step, speeds))
     run = _along(sims, ta, tb, *best, step, floor) if best is not None else None
     return None if run is None else _refined(run, sims, ta, tb, step, floor, whole)
 
@@ -152,25 +149,42 @@ def _likely(speed: float, whole: float) -> float:
     return 1 - costs * min(1.0, abs(math.log(speed)) / math.log(FASTEST))
 
 
-def _peaks(offsets: Seconds, weight: Floats, step: float) -> list[float]:
-    """The offsets with most votes, in seconds; neighbours within a step are one."""
-    if not len(offsets):
-        return []
-    low = offsets.min()
+def _voted(
+    ta: Seconds, tb: Seconds, weight: Floats, step: float, speeds: Sequence[float]
+) -> list[Line]:
+    """The lines with most votes: PEAKS offsets of each speed; neighbours within a step are one.
+
+    Args:
+        ta, tb: seconds of two moments that vote for the lines they lie on, (votes,).
+    """
+    offsets = tb - np.outer(speeds, ta)  # (speeds, votes)
+    low = offsets.min(axis=1, keepdims=True)
     bins = ((offsets - low) / (step / 2) + 0.5).astype(np.int64)
-    count = np.bincount(bins, weight)
-    place = np.bincount(bins, weight * (offsets - low))
-    smooth = np.convolve(count, [0.5, 1.0, 0.5], mode="same") if len(count) > 2 else count
-    out = []
+    width = int(bins.max()) + 3  # with an empty one at either end
+    each = np.arange(len(speeds))
+    flat = (bins + 1 + each[:, None] * width).ravel()
+
+    def summed(values: Floats) -> Seconds:
+        out = np.bincount(flat, values.ravel(), len(speeds) * width)
+        return out.reshape(-1, width).astype(np.float64)
+
+    count = summed(np.broadcast_to(weight, offsets.shape))
+    place = summed(weight * (offsets - low))
+    smooth = count.copy()
+    smooth[:, 1:] += count[:, :-1] / 2
+    smooth[:, :-1] += count[:, 1:] / 2
+    smooth[:, [0, -1]] = 0
+    found: list[list[Line]] = [[] for _ in speeds]
     for _ in range(PEAKS):
-        top = int(smooth.argmax())
-        if smooth[top] <= 0:
-            break
-        near = slice(max(0, top - 1), top + 2)
-        if (mass := count[near].sum()) > 0:
-            out.append(float(low + place[near].sum() / mass))
-        smooth[max(0, top - 2) : top + 3] = 0
-    return out
+        top = smooth.argmax(axis=1)
+        near = top[:, None] + np.arange(-1, 2)
+        mass = count[each[:, None], near].sum(axis=1)
+        middle = place[each[:, None], near].sum(axis=1) / np.maximum(mass, 1e-30)
+        for k in np.nonzero((smooth[each, top] > 0) & (mass > 0))[0].tolist():
+            found[k].append((speeds[k], float(low[k, 0] + middle[k])))
+        for k in range(-2, 3):
+            smooth[each, np.minimum(np.maximum(top + k, 0), width - 1)] = 0
+    return [line for lines in found for line in lines]
 
 
 def _beside(
@@ -189,18 +203,36 @@ def _beside(
     return np.maximum(of_left, of_right), np.where(of_right > of_left, right, left)
 
 
-def _gains(
-    sims: Floats, ta: Seconds, tb: Seconds, lines: Sequence[Line], step: float, floor: float
-) -> Seconds:
-    """The gain of the best stretch of each line, (lines,): what `_along` would give it."""
-    if not lines:
-        return np.zeros(0)
-    value = _beside(sims, ta, tb, lines, step)[0]
-    gains = np.where(value > -2, value.astype(np.float64) - floor, 0.0)
-    total = np.zeros((len(lines), len(ta) + 1))
-    np.cumsum(gains, axis=1, out=total[:, 1:])
-    ends = (total - np.minimum.accumulate(total, axis=1)).argmax(axis=1)
-    return np.array([_stretch(g, t, e)[2] for g, t, e in zip(gains, total, ends, strict=True)])
+@dataclass(frozen=True)
+class _Gains:
+    """Gains of lines: gains[i] is what `_along` would give line i, most[i] never less than that."""
+
+    each: Seconds  # (lines, n), what every moment gains
+    total: Seconds  # (lines, n + 1), their sums so far
+    ends: Rows  # (lines,), see _stretch
+    most: list[float]
+
+    @classmethod
+    def of(
+        cls,
+        sims: Floats,
+        ta: Seconds,
+        tb: Seconds,
+        lines: Sequence[Line],
+        step: float,
+        floor: float,
+    ) -> _Gains:
+        """All lines at once."""
+        value = _beside(sims, ta, tb, lines, step)[0]
+        each = np.where(value > -2, value.astype(np.float64) - floor, 0.0)
+        total = np.zeros((len(lines), len(ta) + 1))
+        np.cumsum(each, axis=1, out=total[:, 1:])
+        above = total - np.minimum.accumulate(total, axis=1)
+        ends = above.argmax(axis=1)
+        return cls(each, total, ends, above[np.arange(len(lines)), ends].tolist())
+
+    def __getitem__(self, i: int) -> float:
+        return _stretch(self.each[i], self.total[i], int(self.ends[i]))[2]
 
 
 def _stretch(gains: Seconds, total: Seconds, end: int) -> tuple[int, int, float]:

@@ -184,12 +184,16 @@ def _telling(va: Floats, vb: Floats, floor: float) -> tuple[Floats, float]:
     in_a, in_b = sims.max(axis=1) > floor, sims.max(axis=0) > floor
     if min(in_a.sum(), in_b.sum()) < LEAST_TOLD:
         return sims, floor
-    da, db = va - va[in_a].mean(axis=0), vb - vb[in_b].mean(axis=0)
-    power = math.sqrt(
-        float((da[in_a] ** 2).sum(axis=1).mean()) * float((db[in_b] ** 2).sum(axis=1).mean())
-    )
+    # Products of what is left without the means, made of those with them.
+    mean_a, mean_b = va[in_a].mean(axis=0), vb[in_b].mean(axis=0)
+    spread = [
+        max(0.0, float(np.einsum("ij,ij->", v, v)) / len(v) - float(m @ m))
+        for v, m in ((va[in_a], mean_a), (vb[in_b], mean_b))
+    ]
+    power = math.sqrt(spread[0] * spread[1])
     change = min(1.0, power / NOISE)
-    apart = np.clip(da @ db.T / max(power, 1e-9), -1.0, 1.0)
+    left = sims - (va @ mean_b)[:, None] - (vb @ mean_a) + float(mean_a @ mean_b)
+    apart = np.minimum(np.maximum(left / max(power, 1e-9), -1.0), 1.0)
     telling: Floats = (sims * (1.0 - change * (1.0 - apart) / 2)).astype(np.float32)
     usual = float(np.median(telling[in_a].max(axis=1)))
     return telling, max(floor * LOWER, OF_USUAL * usual)

@@ -60,7 +60,7 @@ ALIKE = 0.6  # edges of the clustering step: best moments this similar
 
 
 class Synthetic:
-    """A library of `count` videos of `rows` moments, in one float16 file. A source for ann.py."""
+    """A library of `count` videos of `rows` moments, in one float16 file. A source for ann/."""
 
     def __init__(self, base: Path, count: int, rows: int, folder: Path, dim: int = 512) -> None:
         self.rows, self.dim = rows, dim

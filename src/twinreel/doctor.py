@@ -56,7 +56,17 @@ def _python() -> Finding:
 
 def _packages() -> list[Finding]:
     """Whether all packages are there that twinreel cannot do without (torch and av come later)."""
-    modules = ("click", "jinja2", "numpy", "PIL", "platformdirs", "rich", "safetensors", "scipy")
+    modules = (
+        "click",
+        "jinja2",
+        "numpy",
+        "PIL",
+        "platformdirs",
+        "rich",
+        "safetensors",
+        "scipy",
+        "threadpoolctl",
+    )
     missing = [m for m in (*modules, "sklearn", "send2trash") if not _is_there(m)]
     if missing:
         words = "missing: " + ", ".join(missing)

@@ -1,6 +1,6 @@
 """Matches by content -> groups of files, each with the one worth keeping.
 
-DBSCAN finds who belongs together (cluster.py), keep.py says which file stays and what the others
+DBSCAN finds who belongs together (cluster.py), keep/ says which file stays and what the others
 have that it lacks. Decisions are remembered: files, scores and rules unchanged, nothing is opened.
 """
 

@@ -1,4 +1,4 @@
-"""Scoring a large library through the index of ann.py, in pieces that survive a kill.
+"""Scoring a large library through the index of ann/, in pieces that survive a kill.
 
 score(library, held, new, ...) keeps scored pairs in the library, as the exact way does. In crowds
 (families of hundreds) only enough pairs are scored for DBSCAN to find them; `complete` and `one`

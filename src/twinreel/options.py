@@ -232,7 +232,7 @@ class DupsOptions:
     output: OutputOptions = field(default_factory=OutputOptions)
 
 
-# The first seed's settings that are not simply one of ours (see docs/options.md).
+# The first seed's settings that are not simply one of ours (see docs/from-the-seeds.md).
 SEED_KEYS = {"extensions": "ext", "videos_dir": "paths"}
 DELETE_FILES = (
     "delete_files = true is not taken: twinreel never deletes while it searches. "

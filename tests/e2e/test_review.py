@@ -146,6 +146,7 @@ def test_all_groups_by_keyboard_alone(page: Any, alone: tuple[Report, str], tmp_
     page.keyboard.press("2")  # group 0: keep the second file
     page.keyboard.press("ArrowDown")
     page.keyboard.press("n")  # group 1; goes on to 2
+    page.keyboard.press("2")  # group 2: keep another, which nobody looks at
     page.keyboard.press("s")  # 2
     page.keyboard.press("s")  # 3, by mistake ...
     page.keyboard.press("u")  # ... taken back, which goes back to 3
@@ -164,7 +165,8 @@ def test_all_groups_by_keyboard_alone(page: Any, alone: tuple[Report, str], tmp_
     assert now.groups[0].keep == report.groups[0].members[1]
     # Python makes the very same report of the same choices.
     choices: dict[str, Any] = {str(n): {"decision": d} for n, d in enumerate(decisions)}
-    choices["0"]["keep"] = 1
+    choices["0"]["keep"] = choices["2"]["keep"] = 1
+    assert now.groups[2].losses == {} != now.groups[0].losses
     assert now == decided(report, read_choices(choices, report))
 
 

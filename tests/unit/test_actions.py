@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.acting import Quick, put, report_of, tree
+from tests.acting import Quick, in_child, put, report_of, tree
 from twinreel.actions import ACTIONS, Action, ActOptions, action, apply, load, survey, undo, write
 from twinreel.actions import journal as journals
 from twinreel.actions import plan as plan_of
@@ -23,7 +25,7 @@ from twinreel.actions.losses import UNSEEN, accepted, by_headers, evidence, unhe
 from twinreel.actions.places import free_name, mount_point, quarantine_of, trash_info
 from twinreel.actions.plan import structured
 from twinreel.actions.survey import beside
-from twinreel.actions.undo import seconds
+from twinreel.actions.undo import history, newest, seconds, settle
 from twinreel.errors import BadReport, InputError
 from twinreel.report import Report
 from twinreel.types import Group, Match, Segment, Track, Video, VideoFile, VideoInfo
@@ -142,6 +144,80 @@ def test_another_kept_file_set_by_hand_is_no_way_around_the_losses() -> None:
     assert "HDR (pq)" in reasons(plan_of(looked, "trash"))["/v/a"]  # looked at, not given up
     assert UNSEEN not in reasons(plan_of(looked, "trash"))["/v/a"]
     assert paths(plan_of(looked, "trash", accept=("hdr",))) == ["/v/a"]
+
+
+def test_words_about_the_old_kept_file_hold_for_no_other() -> None:
+    """A report edited by hand: also files that neither were nor are the kept one are asked anew."""
+    german = (Track("aac", "eng"), Track("aac", "ger"))
+    a, c = (replace(v, info=replace(v.info, audio=german)) for v in (ABC[0], ABC[2]))
+    b = replace(ABC[1], info=replace(ABC[1].info, audio=german[:1]))
+    found = report([a, b, c])
+    edited = replace(found, groups=(replace(found.groups[0], keep=b.path),))
+    planned = plan(edited, "delete")
+    assert not planned.steps
+    assert all("ger" in s.reason for s in planned.skipped)
+
+
+def test_a_refuted_pair_is_no_evidence() -> None:
+    """--all-matches lists pairs of any score."""
+    a, b, c = ABC
+    found = replace(report(ABC), options={"min_score": 0.8})
+    doubtful = tuple(replace(m, score=0.02) if m.b == c.path else m for m in found.matches)
+    found = replace(found, matches=doubtful)
+    assert evidence(found, b.path, a.path) is not None
+    assert evidence(found, c.path, a.path) is None
+    for act in ("trash", "delete"):
+        assert [s.path for s in plan(found, act, accept=("all",)).steps] == [b.path]
+
+
+def test_a_kept_file_is_decoded_in_every_run(tmp_path: Path) -> None:
+    """What was intact last week may have rotted where the content key does not read."""
+    kept, *others = (put(tmp_path / "m" / f"{n}.mkv", n * 300) for n in "abcd")
+
+    class Decoding(Quick):
+        damaged = ""
+        times = 0
+
+        def damage(self, path: str, full: bool) -> str:
+            self.times += 1
+            return self.damaged
+
+    disk = Decoding()
+    found = report_of(tmp_path / "m", [kept, *others[:2]], relation="copy")
+    done = apply(plan(found, "trash"), str(tmp_path / "j1"), disk=disk)
+    assert (len(done.done), disk.times) == (2, 1)
+    disk.damaged = "1 of 2 packets are undecodable"
+    found = report_of(tmp_path / "m", [kept, others[2]], relation="copy")
+    done = apply(plan(found, "trash"), str(tmp_path / "j2"), disk=disk)
+    assert not done.done and "damaged (1 of 2" in done.refused[0].reason
+    assert kept.exists() and others[2].exists()
+
+
+def test_a_deletion_cut_in_two_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between hiding and unlinking; meanwhile the disk is away, then it is back."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    kept, gone = (put(tmp_path / "disk" / f"{n}.mkv", "x" * 300) for n in "ab")
+
+    class Killed(Quick):
+        def _call(self, name: str, function: Any, *args: Any) -> Any:
+            if name == "unlink":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super()._call(name, function, *args)
+
+    planned = plan(report_of(tmp_path / "disk", [kept, gone]), "delete")
+    assert in_child(lambda: apply(planned, disk=Killed())) == -signal.SIGKILL
+    assert not gone.exists()
+    (entry,) = history()
+    assert entry.can_undo == 1 and newest() == entry.path
+    (tmp_path / "disk").rename(tmp_path / "unplugged")
+    settle(disk=Quick())
+    assert history()[0].can_undo == 0
+    (tmp_path / "unplugged").rename(tmp_path / "disk")
+    assert [s.path for s in undo(newest(), disk=Quick()).done] == [str(gone)]
+    assert gone.read_text() == "x" * 300
+    assert history()[0].can_undo == 0
 
 
 def test_another_sound_counts_whichever_of_the_two_stays() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html.parser
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,23 @@ def test_another_kept_file_brings_its_own_losses(report: Report) -> None:
     assert "audio language deu" in lost and any("1920x1080" in w for w in lost)
     assert not any("better file" in w for w in lost)
     assert "chosen by hand" in group.why and report.groups[0].why in group.why
+
+
+def test_another_kept_file_that_nobody_looked_at_is_worked_out_anew(report: Report) -> None:
+    """No words are written, so `act` asks pictures and headers, as for a report edited by hand."""
+    kept = report.groups[0].keep
+    group = decided(report, {0: Choice(1, None)}).groups[0]
+    assert group.keep != kept and group.losses == {}
+    assert decided(report, {0: Choice(None, None)}).groups[0].losses == report.groups[0].losses
+
+
+def test_another_sound_is_a_loss_whichever_file_stays(report: Report) -> None:
+    first = report.groups[0]
+    words = "sound: another sound from 3 s on"
+    told = replace(first, losses={**first.losses, first.members[1]: [words]})
+    changed = replace(report, groups=(told, *report.groups[1:]))
+    group = decided(changed, {0: Choice(1, "accept")}).groups[0]
+    assert words in group.losses[first.keep]
 
 
 def test_a_chosen_loser_is_not_removed_unseen(report: Report) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import secrets
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from twinreel.actions import journal as journals
@@ -59,7 +59,9 @@ class _State:
 
     removed: set[str]  # paths of all steps that take a file away
     done: set[str] = field(default_factory=set)
-    verdicts: MutableMapping[str, str] = field(default_factory=dict)  # content key -> damage
+    # Kept files that were decoded in this run, as they stood then -> damage, '' where intact. Never
+    # longer, nor by content key: that reads a part of a file, and bits rot between those parts.
+    verdicts: dict[tuple[int, ...], str] = field(default_factory=dict)
     heritage: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
     gone: set[tuple[int, int, int]] = field(default_factory=set)  # what was set aside, see _times
     dressed: set[str] = field(default_factory=set)  # kept files that got another time from us
@@ -70,7 +72,6 @@ def apply(
     journal_path: str = "",
     *,
     disk: Disk | None = None,
-    verdicts: MutableMapping[str, str] | None = None,
     progress: Callable[[Step, str], None] = lambda step, words: None,
 ) -> Outcome:
     """Do what a plan says.
@@ -79,7 +80,6 @@ def apply(
         plan: of `plan`, perhaps surveyed already.
         journal_path: a new file; default: one in the user's data folder.
         disk: the system calls; tests put their own in.
-        verdicts: what is known about kept files, content key -> damage ('' when intact).
         progress: called after each step with '' or the reason of the refusal.
 
     Raises:
@@ -90,8 +90,6 @@ def apply(
     path = journal_path or journals.new_path()
     run = Run(disk, plan.options, plan.roots, secrets.token_hex(8))
     state = _State({s.path for s in plan.steps if s.keep})
-    if verdicts is not None:
-        state.verdicts = verdicts
     done: list[Step] = []
     refused: list[Skip] = []
     notes: list[str] = []
@@ -220,7 +218,7 @@ def _check(step: Step, run: Run, state: _State) -> tuple[Look, Look | None]:
         if not disk.same_bytes(step.path, step.keep):
             raise FileChanged(f"{step.path}: not the same bytes as {step.keep}; run `dups` again")
     else:
-        _sound(step.keep, expect["keep"]["key"], run, state)
+        _sound(step.keep, keeper, run, state)
     if abs(disk.now() - look.mtime_ns / 1e9) < RECENT_S:
         disk.sleep(MOMENT_S)
     for path, before in ((step.path, look), (step.keep, keeper)):
@@ -260,9 +258,9 @@ def _key(path: str, key: str | None, disk: Disk, kind: type[ActionRefused]) -> N
         raise kind(f"{path}: cannot be read ({words(error)}); check the disk") from None
 
 
-def _sound(path: str, key: str | None, run: Run, state: _State) -> None:
-    """The kept file plays to its end. The verdict is remembered by content."""
-    known = f"{run.options.verify}:{key or path}"
+def _sound(path: str, look: Look, run: Run, state: _State) -> None:
+    """The kept file plays to its end. Files that several steps keep are decoded once a run."""
+    known = (look.device, look.inode, *_times(look))
     if known not in state.verdicts:
         try:
             state.verdicts[known] = run.disk.damage(path, run.options.verify == "full")

@@ -133,11 +133,9 @@ def act_command(
             extra = " --permanently" if action == "delete" else ""
             click.echo(f"\nNothing was done. To do it: add --yes{extra}")
         return
-    verdicts = memory.verdicts(loaded)
     with alone():
-        outcome = apply(planned, verdicts=verdicts)
+        outcome = apply(planned)
     memory.remember(loaded, outcome.done)
-    memory.remember_verdicts(loaded, verdicts)
     if as_json:
         click.echo(json.dumps({"plan": _plain(planned), "outcome": asdict(outcome)}))
     else:

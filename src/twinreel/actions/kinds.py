@@ -263,6 +263,9 @@ class _Aside(Action):
         put_back(rec, rec["aside"], disk)
 
     def complete(self, rec: Record, disk: Disk) -> bool:
+        folder = disk.look(os.path.dirname(rec["path"]))
+        if folder is None or folder.device != rec["file"]["device"]:
+            return False  # its disk is away: nobody can tell
         gone = disk.look(rec["path"]) is None and disk.look(rec["aside"]) is None
         return gone and keeper_stands(rec, disk)
 

@@ -41,18 +41,22 @@ def _by_key(report: Report) -> dict[str | None, list[str]]:
 
 
 def evidence(report: Report, path: str, keep: str) -> Match | None:
-    """The direct match 'path RELATION keep': by path, else by files of the same content."""
+    """The direct match 'path RELATION keep': by path, else by files of the same content.
+
+    A report with --all-matches lists pairs that were refuted, too: they are no evidence.
+    """
+    least = float(report.options.get("min_score") or 0.0)
     keys = {p: report.video(p).file.key for p in (path, keep)}
     if keys[path] is not None and keys[path] == keys[keep]:
         return Match(path, keep, 1.0, "exact")
     direct = report.match(path, keep)
-    if direct is not None:
+    if direct is not None and direct.score >= least:
         return direct
     twins = _by_key(report)
     for a in twins.get(keys[path], ()):
         for b in twins.get(keys[keep], ()):
             found = report.match(a, b)
-            if found is not None:
+            if found is not None and found.score >= least:
                 return replace(found, a=path, b=keep)
     return None
 
@@ -68,10 +72,10 @@ def losses(
     """What the file has and the kept one lacks: the report's words, or what can be found out when
     another file is kept than the report chose.
 
-    A report has words, if only none, for each file but the one it chose to keep. So a file without
-    them was the kept one, and the report was edited.
+    A report has words, if only none, for each file but the one it chose to keep. So where the kept
+    file has some, or the other one none, the report was edited, and its words are about another.
     """
-    if keep == group.keep and path in group.losses:
+    if keep == group.keep and keep not in group.losses and path in group.losses:
         return list(group.losses[path])
     if match is not None and match.relation == "exact":
         return []

@@ -1,4 +1,4 @@
-"""What acts leave in the report's library: what was removed, and which kept files were intact.
+"""What acts leave in the report's library: what was removed, when, and what was kept instead.
 
 The descriptors of removed files stay in the library; these notes say what became of the files. A
 library that is not there is no obstacle: the act itself is done and journalled.
@@ -15,7 +15,6 @@ from twinreel.types import Step
 
 REMOVING = frozenset({"trash", "move", "delete"})
 KIND = "removed"
-VERDICT = "intact"
 
 
 def remember(report: Report, done: Iterable[Step]) -> None:
@@ -40,22 +39,3 @@ def take_back(library_path: str, done: Iterable[Step]) -> None:
         for key, note in library.recall_all(KIND).items():
             if note["path"] in back:
                 library.forget(KIND, key)
-
-
-def verdicts(report: Report) -> dict[str, str]:
-    """What earlier acts learnt of kept files: 'verify:content key' -> damage, '' when intact."""
-    if not os.path.isfile(report.library):
-        return {}
-    with Library.open(report.library) as library:
-        return dict(library.recall_all(VERDICT))
-
-
-def remember_verdicts(report: Report, learnt: dict[str, str]) -> None:
-    """Keep the verdicts on contents (those of files without a key are not kept)."""
-    keys = {video.file.key for video in report.videos}
-    fresh = {name: words for name, words in learnt.items() if name.split(":", 1)[1] in keys}
-    if not fresh or not os.path.isfile(report.library):
-        return
-    with Library.open(report.library) as library:
-        for name, words in fresh.items():
-            library.remember(VERDICT, name, words)

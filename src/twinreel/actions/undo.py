@@ -102,7 +102,7 @@ def history(where: str = "", disk: Disk | None = None) -> list[Entry]:
         except BadReport:
             continue
         h = past.header
-        able = [s for s in past.open_steps if s["action"] != "delete"]
+        able = [s for s in past.open_steps if s["action"] != "delete" or _hidden(s, past, disk)]
         out.append(
             Entry(
                 path,
@@ -115,6 +115,11 @@ def history(where: str = "", disk: Disk | None = None) -> list[Entry]:
             )
         )
     return out
+
+
+def _hidden(rec: dict[str, Any], past: Past, disk: Disk) -> bool:
+    """Whether a deletion was cut in two: its file still lies under the hidden name."""
+    return past.phases.get(rec["n"]) is None and disk.look(rec["aside"]) is not None
 
 
 def newest(where: str = "", disk: Disk | None = None) -> str:

@@ -78,6 +78,8 @@ def _edited(report: Report, group: Group, choice: Choice) -> Group:
     why = group.why
     if keep != group.keep:
         why = f"chosen by hand; the report proposed {group.keep} ({group.why})"
+        if decision != "accept":  # nobody looked at the two: `act` works it out anew
+            lost = {}
     lost = {path: words for path, words in lost.items() if path in members}
     return replace(group, members=members, keep=keep, why=why, losses=lost, decision=decision)
 
@@ -120,7 +122,9 @@ class Ties:
                 match = self.between(i, k)
                 exact = match is not None and match.relation == "exact"
                 mine, its = (self.report.video(p) for p in (path, keep))
-                out[path] = [] if exact else by_headers(mine, its, match)
+                said = (w for p in (path, keep) for w in self.group.losses.get(p, ()))
+                heard = sorted({w for w in said if w.startswith("sound:")})
+                out[path] = [] if exact else by_headers(mine, its, match) + heard
         return out
 
 

@@ -48,6 +48,7 @@ from twinreel.actions import (
 from twinreel.actions import journal as journals
 from twinreel.actions import undo as take_back
 from twinreel.actions.cli import alone
+from twinreel.actions.losses import judging
 from twinreel.errors import BadReport, InputError, TwinreelError, VideoError
 from twinreel.report import Report
 from twinreel.review.choices import Choice, decided, read_choices, told_apart
@@ -145,7 +146,8 @@ class Desk:
         if not isinstance(accept, list) or not all(isinstance(w, str) for w in accept):
             raise InputError(f"accept is a list of losses, got {accept!r}")
         options = ActOptions(accept=tuple(accept), sidecars=asked.get("sidecars", "leave"))
-        planned = survey(plan(report, action, options, name=self.name))
+        with judging(report) as judge:
+            planned = survey(plan(report, action, options, name=self.name, judge=judge))
         number = secrets.token_hex(8)
         self.plans = {number: planned}  # only the plan that is on the screen can be done
         return {"id": number, "action": action, **_shown(planned)}
@@ -162,11 +164,9 @@ class Desk:
             def count(*_: Any) -> None:
                 self.progress = (self.progress[0] + 1, self.progress[1])
 
-            verdicts = memory.verdicts(self._report)
             with alone():
-                outcome = apply(planned, verdicts=verdicts, progress=count)
+                outcome = apply(planned, progress=count)
             memory.remember(self._report, outcome.done)
-            memory.remember_verdicts(self._report, verdicts)
         return {**_told(outcome), "settled": settled, "gone": self.gone(), **self.past()}
 
     def undo(self, journal: str) -> dict[str, Any]:

@@ -162,8 +162,10 @@ function edited(n) {
   const members = group.members.filter((_, i) => !c.apart.includes(i));
   const why = keep === group.keep ? group.why
     : `chosen by hand; the report proposed ${group.keep} (${group.why})`;
+  // Where nobody looked at the two, `act` works out anew what is lost.
+  const known = c.decision === "accept" || keep === group.keep ? losses(n, c.keep) : {};
   const lost = Object.fromEntries(
-    Object.entries(losses(n, c.keep)).filter(([path]) => members.includes(path)));
+    Object.entries(known).filter(([path]) => members.includes(path)));
   return { ...group, members, keep, why, losses: lost, decision: c.decision };
 }
 

@@ -27,6 +27,9 @@ from twinreel.cli import main
 pytestmark = pytest.mark.skipif(NATIVE_TRASH, reason="looks into the trash folder of Linux")
 
 
+SHELLS = [shell for shell in ("sh", "bash") if shutil.which(shell)]
+
+
 class Place:
     """A library of three copies of one film in three folders, with a report about it."""
 
@@ -191,19 +194,22 @@ def test_place_and_inherit(place: Place) -> None:
     assert "user.tag" not in os.listxattr(place.kept)
 
 
-def test_the_script_does_what_the_plan_says(place: Place) -> None:
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_does_what_the_plan_says(place: Place, shell: str) -> None:
     weird = put(place.root / "x" / "it's\n$(rm) é.mp4", b"f" * 3000)
     report_of(place.root, [place.kept, place.second, weird]).save(place.report)
     script = place.base / "plan.sh"
-    for action in ("move", "trash", "hardlink", "delete"):
+    for action in ("move", "trash", "hardlink", "symlink", "delete"):
         copy = place.base / "copy"
         shutil.copytree(place.base / "media", copy)
         place.act(action, "--script", str(script))
         assert weird.exists() and place.second.exists()  # writing it does nothing
-        subprocess.run(["bash", str(script)], check=True)
+        subprocess.run([shell, str(script)], check=True)
         assert place.kept.read_bytes() == b"f" * 3000
         if action == "hardlink":
             assert weird.samefile(place.kept)
+        elif action == "symlink":
+            assert os.readlink(weird) == str(place.kept)
         else:
             assert not weird.exists() and not place.second.exists()
         for path in (weird, place.second):
@@ -212,6 +218,65 @@ def test_the_script_does_what_the_plan_says(place: Place) -> None:
             os.utime(path, ns=(OLD_NS, OLD_NS))
         report_of(place.root, [place.kept, place.second, weird]).save(place.report)
         shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("action", ["delete", "trash", "move", "hardlink", "symlink"])
+@pytest.mark.parametrize("change", ["truncated", "touched", "gone", "a link"])
+def test_the_script_leaves_all_when_the_kept_file_changed(
+    place: Place, shell: str, action: str, change: str
+) -> None:
+    for path, content in ((place.kept, b"k" * 5000), (place.second, b"v" * 3000)):
+        put(path, content)
+    place.write("copy")
+    script = place.base / "plan.sh"
+    place.act(action, "--script", str(script))
+    place.kept.touch() if change == "touched" else place.kept.unlink()
+    if change == "truncated":
+        put(place.kept, b"")  # a full disk, a copy under way
+    elif change == "a link":
+        place.kept.symlink_to(place.second)
+    before = place.now
+    done = subprocess.run([shell, str(script)], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("left: ") == 2
+    assert place.now == before
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_looks_at_the_kept_file_again_before_it_deletes(
+    place: Place, shell: str, tmp_path: Path
+) -> None:
+    """The kept file goes while the copy is renamed: the copy comes back."""
+    put(place.kept, b"k" * 5000)
+    place.write("copy")
+    script, before = place.base / "plan.sh", place.now
+    place.act("delete", "--script", str(script))
+    program = f'#!/bin/sh\n: >"{place.kept}"\nexec {shutil.which("mv")} "$@"\n'
+    mv = put(tmp_path / "bin" / "mv", program)
+    mv.chmod(0o755)
+    paths = f"{mv.parent}:{os.environ['PATH']}"
+    done = subprocess.run([shell, str(script)], capture_output=True, env={"PATH": paths})
+    assert done.returncode == 1 and place.kept.stat().st_size == 0
+    kept = os.path.relpath(place.kept, place.base / "media")
+    assert {**place.now, kept: 0} == {**before, kept: 0}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_gives_each_file_a_name_of_its_own_in_the_trash(
+    place: Place, shell: str
+) -> None:
+    names = [place.root / folder / "film.tar.mp4" for folder in ("one", "two")]
+    victims = [put(path, b"f" * 3000) for path in names]
+    report_of(place.root, [place.kept, *victims]).save(place.report)
+    script, trash = place.base / "plan.sh", place.base / "home" / "Trash"
+    place.act("trash", "--script", str(script))
+    other = put(trash / "info" / "film.tar.mp4.trashinfo", "another program's")  # since then
+    subprocess.run([shell, str(script)], check=True)
+    assert other.read_text() == "another program's"
+    for n, victim in enumerate(victims, 2):
+        name = f"film.tar ({n}).mp4"
+        assert (trash / "files" / name).read_bytes() == b"f" * 3000 and not victim.exists()
+        assert f"Path={victim}\n" in (trash / "info" / f"{name}.trashinfo").read_text()
 
 
 # -- hostile situations ---------------------------------------------------------------------------

@@ -139,6 +139,14 @@ def test_a_loss_wants_to_be_accepted(place: Place) -> None:
     assert "2 files" in place.act("trash", "--accept", "subtitles").output
 
 
+def test_a_wish_that_protects_nothing_is_said(place: Place) -> None:
+    note = "no video of the report matches --protect /none"
+    assert f"note: {note}" in place.act("trash", "--protect", "/none").output
+    shown = json.loads(place.act("trash", "--protect", "/none", "--json").output)
+    assert shown["plan"]["notes"] == [note]
+    assert "1 files" in place.act("trash", "--protect", str(place.third)).output
+
+
 def test_a_group_that_wants_a_look(place: Place) -> None:
     place.write(look=True)
     assert "a person should look first" in place.act("trash").output

@@ -199,6 +199,12 @@ def test_what_dups_protected_stays_whatever_is_accepted() -> None:
     assert paths(plan(protected, "trash", accept=("all",))) == ["/v/b/b.mp4"]
 
 
+def test_a_wish_that_protects_nothing_is_said() -> None:
+    planned = plan(report(ABC), "trash", protect=("/w", "/V"))
+    assert planned.notes == ("no video of the report matches --protect /V",)
+    assert not plan(report(ABC), "trash", protect=("*/c.mp4",)).notes
+
+
 def test_protect_only_accept() -> None:
     assert paths(plan(report(ABC), "trash", protect=("/w",))) == ["/v/b/b.mp4"]
     assert not plan(report(ABC), "trash", only=("exact",)).steps

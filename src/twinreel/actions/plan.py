@@ -18,7 +18,7 @@ from typing import Any
 from twinreel.actions.losses import Judge, accepted, evidence, losses, unheld
 from twinreel.discover import emptied_folder
 from twinreel.errors import BadReport
-from twinreel.keep import matches
+from twinreel.keep import matches, unmatched
 from twinreel.options import opt
 from twinreel.report import Report
 from twinreel.types import Group, Step, Video
@@ -102,6 +102,7 @@ class Plan:
     library: str = ""
     surveyed: bool = False
     sidecars: dict[str, list[str]] = field(default_factory=dict)  # removed file -> what it leaves
+    notes: tuple[str, ...] = ()
 
     @property
     def freed(self) -> int:
@@ -185,7 +186,13 @@ def plan(
                 skipped.append(Skip(path, reason))
     steps += _afterwards(report, steps, options)
     roots = tuple(report.roots)
-    return Plan(action, tuple(steps), tuple(skipped), options, roots, name, report.library)
+    notes = tuple(
+        f"no video of the report matches --protect {pattern}"
+        for pattern in unmatched(options.protect, [v.path for v in report.videos])
+    )
+    return Plan(
+        action, tuple(steps), tuple(skipped), options, roots, name, report.library, notes=notes
+    )
 
 
 def _fits(action: str, options: ActOptions) -> None:

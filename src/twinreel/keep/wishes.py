@@ -7,7 +7,7 @@ import functools
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 _GLOB = set("*?[")
 
@@ -18,52 +18,53 @@ def preference(path: str, patterns: Sequence[str]) -> int:
 
 
 def matches(path: str, pattern: str) -> bool:
-    """A file's or folder's name as it stands, else a glob over the whole path.
+    """The name of a file or of a folder above it as it stands, else a glob over the whole path.
 
-    A folder means all below it; '*' spans folders. Names may be relative or lead through links.
+    In a glob '*' spans folders. Names may be relative, begin with '~' and lead through links.
     """
-    # A full path is the same from everywhere.
-    literals, globs = _forms(pattern, "" if pattern.startswith((os.sep, "~")) else _here())
-    if path == pattern or any(
-        path.startswith(name) and (len(path) == len(name) or name[-1] == os.sep or
-        path[len(name)] == os.sep) for name in literals
-    ):  # fmt: skip
+    if path == pattern:
+        return True
+    wanted = os.path.expanduser(pattern) if pattern.startswith("~") else pattern
+    # A full name means the same from everywhere.
+    names, globs = _forms(wanted, "" if wanted.startswith(os.sep) else _here())
+    if any(path == name or path.startswith(folder) for name, folder in names):
         return True
     return globs is not None and globs.match(path) is not None
 
 
-def unmatched(patterns: Iterable[str], paths: Sequence[str]) -> list[str]:
-    """The patterns that match none of the paths: most likely slips of the pen."""
+def unmatched(patterns: Iterable[str], paths: Collection[str]) -> list[str]:
+    """The patterns that match none of the paths: slips of the pen, most likely."""
     return [p for p in patterns if not any(matches(path, p) for path in paths)]
 
 
 def _here() -> str:
     try:
         return os.getcwd()
-    except OSError:  # it was removed; then a relative name means nothing
+    except OSError:  # it was removed; a relative name means nothing then
         return ""
 
 
 @functools.lru_cache(maxsize=4096)
-def _forms(pattern: str, here: str) -> tuple[tuple[str, ...], re.Pattern[str] | None]:
-    """What a pattern may stand for: names of files and folders, and a glob."""
+def _forms(pattern: str, here: str) -> tuple[list[tuple[str, str]], re.Pattern[str] | None]:
+    """What a pattern may stand for: (name, the same as a folder), and a glob of all others."""
     if not pattern:
-        return (), None
-    expanded = os.path.expanduser(pattern)
-    full = os.path.normpath(os.path.join(here, expanded))
-    real, base, rest = full, full, ""
+        return [], None
+    full = os.path.normpath(os.path.join(here, pattern))
+    bases, rest = {full}, ""
     try:
-        real = os.path.realpath(full) if os.path.isabs(full) else full
-        # What exists is a name, whatever is in it; what follows is a glob.
+        real = os.path.realpath(full)
+        base = full
+        # What exists is a name, whatever characters it holds; what follows it is a glob.
         while not os.path.lexists(base) and os.path.dirname(base) != base:
             base, name = os.path.split(base)
             rest = os.path.join(name, rest) if rest else name
-        bases = base, os.path.realpath(base)
+        bases = {base, os.path.realpath(base)}
     except (OSError, ValueError):  # no name that the system takes
-        bases = base, base
-    bare = {name.rstrip(os.sep) or os.sep for name in (pattern, expanded, full, real)}
-    if not _GLOB & set(expanded):
-        return tuple(bare), None
-    globs = {expanded.rstrip(os.sep), *(os.path.join(glob.escape(b), rest) for b in bases if rest)}
+        real = full
+    bare = {name.rstrip(os.sep) for name in (pattern, full, real)}
+    names = [(name, name + os.sep) for name in bare]
+    if not _GLOB & set(pattern):
+        return names, None
+    globs = {pattern.rstrip(os.sep), *(os.path.join(glob.escape(b), rest) for b in bases if rest)}
     forms = [fnmatch.translate(g + end) for g in globs for end in ("", os.sep + "*")]
-    return tuple(bare), re.compile("|".join(forms))
+    return names, re.compile("|".join(forms))

@@ -400,6 +400,23 @@ def test_read_only_folder(place: Place) -> None:
     assert place.second.exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="no extended attributes here")
+@pytest.mark.parametrize("action", ["hardlink", "symlink"])
+def test_a_read_only_file_with_attributes_comes_back(place: Place, action: str) -> None:
+    """In a process that has given up root's right to write everywhere."""
+    try:
+        os.setxattr(place.second, "user.origin", b"https://example.org")
+    except OSError:
+        pytest.skip("no extended attributes here")
+    place.second.chmod(0o444)
+    before, home = place.now, place.base / "home"
+    assert command.run(home, "act", action, str(place.report), "--yes").code == 0
+    undone = command.run(home, "undo")
+    assert undone.code == 0 and "taken back: 2; not: 0" in undone.out
+    assert place.now == before and place.second.stat().st_mode & 0o777 == 0o444
+    assert os.getxattr(place.second, "user.origin") == b"https://example.org"
+
+
 @pytest.mark.parametrize(
     ("call_name", "code", "words"),
     [

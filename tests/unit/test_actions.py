@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.acting import Quick, put, report_of, tree
+from tests.acting import OLD_NS, Quick, put, report_of, tree
 from twinreel.actions import ACTIONS, Action, ActOptions, action, apply, load, survey, undo, write
 from twinreel.actions import journal as journals
 from twinreel.actions import plan as plan_of
-from twinreel.actions.disk import NATIVE_TRASH
+from twinreel.actions.disk import NATIVE_TRASH, Look
 from twinreel.actions.foreign import line_of
 from twinreel.actions.kinds import Move
 from twinreel.actions.losses import UNSEEN, accepted, by_headers, evidence, unheld
@@ -490,6 +491,44 @@ def test_undo_refuses_to_overwrite(done: tuple[Path, Path, str]) -> None:
     assert gone.read_text() == "somebody else's"
     gone.unlink()
     assert undo(journal, disk=Quick()).done and gone.read_text() == "film"
+
+
+class _Others(Quick):
+    """Somebody else's file: its owner cannot be given, or (`bare`) no attribute either."""
+
+    def __init__(self, bare: bool) -> None:
+        super().__init__()
+        self.bare = bare
+
+    def look(self, path: str) -> Look | None:
+        look = super().look(path)
+        return replace(look, owner=(4321, 1)) if look and path.endswith("b.mp4") else look
+
+    def xattrs(self, path: str) -> dict[str, bytes]:
+        return {"user.a": b"1"} if path.endswith("b.mp4") else {}
+
+    def set_xattr(self, path: str, name: str, value: bytes) -> None:
+        if self.bare or not Path(path).stat().st_mode & 0o200:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    def set_owner(self, path: str, owner: tuple[int, int]) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_file_whose_owner_cannot_be_given_comes_back(tmp_path: Path, bare: bool) -> None:
+    files = [put(tmp_path / "m" / name, "film") for name in ("a.mp4", "b.mp4")]
+    files[1].chmod(0o4555)
+    disk, journal = _Others(bare), str(tmp_path / "journal")
+    assert not apply(plan(report_of(tmp_path, files), "symlink"), journal, disk=disk).refused
+    outcome = undo(journal, disk=disk)
+    names = sorted(path.name for path in (tmp_path / "m").iterdir())
+    assert names == ["a.mp4", "b.mp4"]  # no half copy
+    if bare:
+        assert outcome.refused and files[1].is_symlink()
+    else:
+        assert not outcome.refused and files[1].stat().st_mtime_ns == OLD_NS
+        assert files[1].stat().st_mode & 0o7777 == 0o555  # not setuid for another
 
 
 def test_undo_says_when_the_quarantine_was_emptied_by_hand(done: tuple[Path, Path, str]) -> None:

@@ -273,6 +273,8 @@ def undo_command(
             click.echo(
                 f"not     {printable(skip.path)}\n    why   {printable(skip.reason)}", err=True
             )
+        for note in outcome.notes:
+            click.echo(f"note: {printable(note)}", err=True)
         click.echo(f"\ntaken back: {len(outcome.done)}; not: {len(outcome.refused)}")
     else:
         show_outcome(outcome, action)

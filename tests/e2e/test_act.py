@@ -163,6 +163,8 @@ def test_purge_checks_the_kept_file_again(place: Place) -> None:
     put(place.kept, b"f" * 3000)
     assert "2 files" in call("undo", "--purge", "--older-than", "0s").output
     call("undo", "--purge", "--older-than", "0s", "--yes")
+    again = call("undo", "--purge", "--older-than", "0s", "--yes").output
+    assert "done: 0 files" in again and "refused: 0" in again
     assert not [p for p in place.now if "quarantine" in p and p.endswith(".mp4")]
     journal = json.loads(call("undo", "--list", "--json").output)[0]["path"]
     assert "purged" in call("undo", journal, code=1).output

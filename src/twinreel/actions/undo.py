@@ -155,6 +155,8 @@ def purge_plan(older_than_s: float, where: str = "", disk: Disk | None = None) -
             held = rec.get(ACTIONS[rec["action"]].held, "")
             if past.phases.get(rec["n"]) != "done" or QUARANTINE not in held.split(os.sep):
                 continue
+            if rec["action"] == "delete":  # an earlier purge: its file is gone
+                continue
             if rec["keeper"] is None:
                 skipped.append(Skip(held, "a sidecar: nothing else holds its content"))
                 continue

@@ -584,7 +584,7 @@ def test_fclones_in_and_out(tmp_path: Path, films: list[Path]) -> None:
     assert out["header"]["stats"]["redundant_file_size"] == 4
 
 
-def test_czkawka_in_and_out(tmp_path: Path, films: list[Path]) -> None:
+def test_czkawka_in(tmp_path: Path, films: list[Path]) -> None:
     entries = [{"path": str(p), "size": 4, "modified_date": 1} for p in films]
     source = tmp_path / "czkawka.json"
     source.write_text(json.dumps([entries[:2], entries[2:]]))
@@ -596,6 +596,32 @@ def test_czkawka_in_and_out(tmp_path: Path, films: list[Path]) -> None:
     assert not same.groups[0].look and len(plan(same, "trash").steps) == 2
     source.write_text(json.dumps([[entries[0], entries[1:]]]))  # with a reference folder
     assert len(load(source).groups[0].members) == 3
+
+
+@pytest.mark.parametrize("more", [{"hash": "h"}, {}])
+def test_a_reference_of_czkawka_always_stays(tmp_path: Path, more: dict[str, str]) -> None:
+    names = ("z/film.mp4", "a/film.mp4", "b/film.mp4")
+    files = [put(tmp_path / name, "film") for name in names]
+    if not more:
+        put(files[1], "larger film")
+    reference, *others = [
+        {"path": str(p), "size": p.stat().st_size, "modified_date": 1, **more} for p in files
+    ]
+    source = tmp_path / "czkawka.json"
+    source.write_text(json.dumps([[reference, others]]))
+    found = load(source)
+    for settings in ({}, {"keep": "largest"}, {"keep": "shortest-path"}, {"prefer": ("*/a/*",)}):
+        planned = plan(found, "trash", accept=("all",), **settings)
+        assert paths(planned) == [str(p) for p in files[1:]]
+        assert {s.keep for s in planned.steps} == {str(files[0])}
+    by_hand = replace(found, groups=(replace(found.groups[0], keep=str(files[1])),))
+    assert paths(plan(by_hand, "trash", accept=("all",))) == [str(files[2])]
+    files[0].unlink()  # who named it a reference wants it kept, not what is left beside it
+    assert not load(source).groups
+
+
+def test_czkawka_out(tmp_path: Path, films: list[Path]) -> None:
+    same = report_of(tmp_path, films)
     out = json.loads(write(same, tmp_path / "out.czkawka.json").read_text())
     assert [e["path"] for e in out[0]] == [str(p) for p in films]
 

@@ -5,7 +5,8 @@
     for skip in plan.skipped: print(skip.path, skip.reason)
 
 What a plan promises, whatever the report says: a file that any group keeps is in no step; every
-step has direct evidence (a match, or the same content key) between the file and the kept one.
+step has direct evidence (a match, or the same content key) between the file and the kept one; what
+another tool's report calls a reference is in no step.
 """
 
 from __future__ import annotations
@@ -144,7 +145,11 @@ def plan(
     options = replace(options, protect=tuple(dict.fromkeys(said)))
     _fits(action, options)
     check(report)
-    keepers = {n: choose(report, g, options) for n, g in enumerate(report.groups)}
+    references = frozenset(report.options.get("references", ()))
+    keepers = {
+        n: g.keep if g.keep in references else choose(report, g, options)
+        for n, g in enumerate(report.groups)
+    }
     kept = {path: n for n, path in keepers.items() if report.groups[n].decision != "not_a_match"}
     inodes = {_inode(report.video(path)): path for path in kept}
     closed = {
@@ -164,6 +169,8 @@ def plan(
             if path == keep:
                 continue
             reason = _closed(group, options)
+            if not reason and path in references:
+                reason = "of a reference folder"
             step = None
             if not reason and path in taken:
                 continue

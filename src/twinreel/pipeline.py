@@ -18,7 +18,7 @@ from twinreel import models
 from twinreel.discover import discover
 from twinreel.errors import NothingFound
 from twinreel.grouping import Grouping, folder_pairs
-from twinreel.keep import unmatched
+from twinreel.keep import from_anywhere, unmatched
 from twinreel.options import DupsOptions, flatten, gather
 from twinreel.progress import Progress
 from twinreel.report import Report
@@ -95,7 +95,11 @@ class Run(Scoring):
             groups=(),
             failures=tuple(self.failures),
             skipped=dict(self.found.skipped),
-            options={**flatten(self.options), "min_score": self.min_score},
+            options={
+                **flatten(self.options),
+                "min_score": self.min_score,
+                "protect": from_anywhere(self.options.keep.protect),  # `act` holds to it
+            },
             model={
                 "name": self.spec.name,
                 "identity": self.model,

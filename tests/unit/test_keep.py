@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.reports import DAY, paths, video
 from twinreel import keep
 from twinreel.demo import Picture, cut, paint
-from twinreel.keep import choose, matches, missing_tracks, unheld_s
+from twinreel.keep import choose, from_anywhere, matches, missing_tracks, unheld_s
 from twinreel.options import KeepOptions
 from twinreel.types import Group, Match, Segment, Track, Video
 
@@ -400,6 +400,9 @@ def test_a_wish_is_what_its_writer_means(
     monkeypatch.setenv("HOME", str(here))
     pattern = pattern.replace("{here}", str(here) if "*" not in pattern else f"{tmp_path}/home*")
     assert matches(str(here / path), pattern)
+    (saved,) = from_anywhere([pattern])
+    monkeypatch.chdir(tmp_path)
+    assert matches(str(here / path), saved)
     assert not matches(str(here / "other" / "b.avi"), pattern)
     assert not matches(str(here) + "2", pattern)
 

@@ -37,6 +37,12 @@ def unmatched(patterns: Iterable[str], paths: Collection[str]) -> list[str]:
     return [p for p in patterns if not any(matches(path, p) for path in paths)]
 
 
+def from_anywhere(patterns: Iterable[str]) -> list[str]:
+    """The same wishes for a process that runs in another folder or for another user."""
+    expanded = [os.path.expanduser(p) for p in patterns]
+    return [p if p.startswith("*") or not p else os.path.join(_here(), p) for p in expanded]
+
+
 def _here() -> str:
     try:
         return os.getcwd()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from twinreel import models
 from twinreel.discover import discover
 from twinreel.errors import NothingFound
 from twinreel.grouping import Grouping, folder_pairs
+from twinreel.keep import from_anywhere, unmatched
 from twinreel.options import DupsOptions, flatten, gather
 from twinreel.progress import Progress
 from twinreel.report import Report
@@ -94,7 +95,11 @@ class Run(Scoring):
             groups=(),
             failures=tuple(self.failures),
             skipped=dict(self.found.skipped),
-            options={**flatten(self.options), "min_score": self.min_score},
+            options={
+                **flatten(self.options),
+                "min_score": self.min_score,
+                "protect": from_anywhere(self.options.keep.protect),  # `act` holds to it
+            },
             model={
                 "name": self.spec.name,
                 "identity": self.model,
@@ -109,7 +114,7 @@ class Run(Scoring):
         )
         groups.sort(key=lambda g: (-report.freed(g), g.keep))
         folders = tuple(folder_pairs(videos, groups))
-        self._last_words()
+        self._last_words(videos)
         return replace(report, groups=tuple(groups), folders=folders, notes=tuple(self.notes))
 
     def _videos(self, seen: str) -> dict[str, Video]:
@@ -137,8 +142,10 @@ class Run(Scoring):
             groups, grouping.videos, grouping.match, self.library, jobs, self.progress, self.idle
         )
 
-    def _last_words(self) -> None:
+    def _last_words(self, paths: Collection[str]) -> None:
         """What a reader should know beside the groups."""
+        for pattern in unmatched(self.options.keep.protect, paths):
+            self.notes.append(f"no video matches --protect {pattern}")
         if self.not_reached:
             self.notes.append(f"{self.not_reached} files were not reached")
         unlike = sum(

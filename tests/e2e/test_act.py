@@ -27,6 +27,9 @@ from twinreel.cli import main
 pytestmark = pytest.mark.skipif(NATIVE_TRASH, reason="looks into the trash folder of Linux")
 
 
+SHELLS = [shell for shell in ("sh", "bash") if shutil.which(shell)]
+
+
 class Place:
     """A library of three copies of one film in three folders, with a report about it."""
 
@@ -136,6 +139,14 @@ def test_a_loss_wants_to_be_accepted(place: Place) -> None:
     assert "2 files" in place.act("trash", "--accept", "subtitles").output
 
 
+def test_a_wish_that_protects_nothing_is_said(place: Place) -> None:
+    note = "no video of the report matches --protect /none"
+    assert f"note: {note}" in place.act("trash", "--protect", "/none").output
+    shown = json.loads(place.act("trash", "--protect", "/none", "--json").output)
+    assert shown["plan"]["notes"] == [note]
+    assert "1 files" in place.act("trash", "--protect", str(place.third)).output
+
+
 def test_a_group_that_wants_a_look(place: Place) -> None:
     place.write(look=True)
     assert "a person should look first" in place.act("trash").output
@@ -152,6 +163,8 @@ def test_purge_checks_the_kept_file_again(place: Place) -> None:
     put(place.kept, b"f" * 3000)
     assert "2 files" in call("undo", "--purge", "--older-than", "0s").output
     call("undo", "--purge", "--older-than", "0s", "--yes")
+    again = call("undo", "--purge", "--older-than", "0s", "--yes").output
+    assert "done: 0 files" in again and "refused: 0" in again
     assert not [p for p in place.now if "quarantine" in p and p.endswith(".mp4")]
     journal = json.loads(call("undo", "--list", "--json").output)[0]["path"]
     assert "purged" in call("undo", journal, code=1).output
@@ -191,19 +204,22 @@ def test_place_and_inherit(place: Place) -> None:
     assert "user.tag" not in os.listxattr(place.kept)
 
 
-def test_the_script_does_what_the_plan_says(place: Place) -> None:
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_does_what_the_plan_says(place: Place, shell: str) -> None:
     weird = put(place.root / "x" / "it's\n$(rm) é.mp4", b"f" * 3000)
     report_of(place.root, [place.kept, place.second, weird]).save(place.report)
     script = place.base / "plan.sh"
-    for action in ("move", "trash", "hardlink", "delete"):
+    for action in ("move", "trash", "hardlink", "symlink", "delete"):
         copy = place.base / "copy"
         shutil.copytree(place.base / "media", copy)
         place.act(action, "--script", str(script))
         assert weird.exists() and place.second.exists()  # writing it does nothing
-        subprocess.run(["bash", str(script)], check=True)
+        subprocess.run([shell, str(script)], check=True)
         assert place.kept.read_bytes() == b"f" * 3000
         if action == "hardlink":
             assert weird.samefile(place.kept)
+        elif action == "symlink":
+            assert os.readlink(weird) == str(place.kept)
         else:
             assert not weird.exists() and not place.second.exists()
         for path in (weird, place.second):
@@ -212,6 +228,65 @@ def test_the_script_does_what_the_plan_says(place: Place) -> None:
             os.utime(path, ns=(OLD_NS, OLD_NS))
         report_of(place.root, [place.kept, place.second, weird]).save(place.report)
         shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("action", ["delete", "trash", "move", "hardlink", "symlink"])
+@pytest.mark.parametrize("change", ["truncated", "touched", "gone", "a link"])
+def test_the_script_leaves_all_when_the_kept_file_changed(
+    place: Place, shell: str, action: str, change: str
+) -> None:
+    for path, content in ((place.kept, b"k" * 5000), (place.second, b"v" * 3000)):
+        put(path, content)
+    place.write("copy")
+    script = place.base / "plan.sh"
+    place.act(action, "--script", str(script))
+    place.kept.touch() if change == "touched" else place.kept.unlink()
+    if change == "truncated":
+        put(place.kept, b"")  # a full disk, a copy under way
+    elif change == "a link":
+        place.kept.symlink_to(place.second)
+    before = place.now
+    done = subprocess.run([shell, str(script)], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("left: ") == 2
+    assert place.now == before
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_looks_at_the_kept_file_again_before_it_deletes(
+    place: Place, shell: str, tmp_path: Path
+) -> None:
+    """The kept file goes while the copy is renamed: the copy comes back."""
+    put(place.kept, b"k" * 5000)
+    place.write("copy")
+    script, before = place.base / "plan.sh", place.now
+    place.act("delete", "--script", str(script))
+    program = f'#!/bin/sh\n: >"{place.kept}"\nexec {shutil.which("mv")} "$@"\n'
+    mv = put(tmp_path / "bin" / "mv", program)
+    mv.chmod(0o755)
+    paths = f"{mv.parent}:{os.environ['PATH']}"
+    done = subprocess.run([shell, str(script)], capture_output=True, env={"PATH": paths})
+    assert done.returncode == 1 and place.kept.stat().st_size == 0
+    kept = os.path.relpath(place.kept, place.base / "media")
+    assert {**place.now, kept: 0} == {**before, kept: 0}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_gives_each_file_a_name_of_its_own_in_the_trash(
+    place: Place, shell: str
+) -> None:
+    names = [place.root / folder / "film.tar.mp4" for folder in ("one", "two")]
+    victims = [put(path, b"f" * 3000) for path in names]
+    report_of(place.root, [place.kept, *victims]).save(place.report)
+    script, trash = place.base / "plan.sh", place.base / "home" / "Trash"
+    place.act("trash", "--script", str(script))
+    other = put(trash / "info" / "film.tar.mp4.trashinfo", "another program's")  # since then
+    subprocess.run([shell, str(script)], check=True)
+    assert other.read_text() == "another program's"
+    for n, victim in enumerate(victims, 2):
+        name = f"film.tar ({n}).mp4"
+        assert (trash / "files" / name).read_bytes() == b"f" * 3000 and not victim.exists()
+        assert f"Path={victim}\n" in (trash / "info" / f"{name}.trashinfo").read_text()
 
 
 # -- hostile situations ---------------------------------------------------------------------------
@@ -325,6 +400,23 @@ def test_read_only_folder(place: Place) -> None:
         place.second.parent.chmod(0o755)
     assert done.code == 1 and "Permission denied" in done.err and "done: 1 files" in done.out
     assert place.second.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="no extended attributes here")
+@pytest.mark.parametrize("action", ["hardlink", "symlink"])
+def test_a_read_only_file_with_attributes_comes_back(place: Place, action: str) -> None:
+    """In a process that has given up root's right to write everywhere."""
+    try:
+        os.setxattr(place.second, "user.origin", b"https://example.org")
+    except OSError:
+        pytest.skip("no extended attributes here")
+    place.second.chmod(0o444)
+    before, home = place.now, place.base / "home"
+    assert command.run(home, "act", action, str(place.report), "--yes").code == 0
+    undone = command.run(home, "undo")
+    assert undone.code == 0 and "taken back: 2; not: 0" in undone.out
+    assert place.now == before and place.second.stat().st_mode & 0o777 == 0o444
+    assert os.getxattr(place.second, "user.origin") == b"https://example.org"
 
 
 @pytest.mark.parametrize(

@@ -461,6 +461,11 @@ def another_model() -> Any:
     models._REGISTRY.pop(name)
 
 
+def test_a_wish_that_protects_nothing_is_said(desk: Desk) -> None:
+    found = desk.report("--protect", "/none", "--protect", "*")
+    assert [n for n in found["notes"] if "--protect" in n] == ["no video matches --protect /none"]
+
+
 def test_new_weights_reembed_from_kept_pictures(desk: Desk, another_model: Any) -> None:
     desk.report()
     assert len(desk.looked()) == 5

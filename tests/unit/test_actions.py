@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -14,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.acting import Quick, in_child, put, report_of, tree
+from tests.acting import OLD_NS, Quick, in_child, put, report_of, tree
 from twinreel.actions import ACTIONS, Action, ActOptions, action, apply, load, survey, undo, write
 from twinreel.actions import journal as journals
 from twinreel.actions import plan as plan_of
-from twinreel.actions.disk import NATIVE_TRASH
+from twinreel.actions.disk import NATIVE_TRASH, Look
 from twinreel.actions.foreign import line_of
 from twinreel.actions.kinds import Move
 from twinreel.actions.losses import UNSEEN, accepted, by_headers, evidence, unheld
@@ -273,6 +274,12 @@ def test_decisions(decision: str) -> None:
 def test_what_dups_protected_stays_whatever_is_accepted() -> None:
     protected = replace(report(ABC), options={"protect": ["/w"]})
     assert paths(plan(protected, "trash", accept=("all",))) == ["/v/b/b.mp4"]
+
+
+def test_a_wish_that_protects_nothing_is_said() -> None:
+    planned = plan(report(ABC), "trash", protect=("/w", "/V"))
+    assert planned.notes == ("no video of the report matches --protect /V",)
+    assert not plan(report(ABC), "trash", protect=("*/c.mp4",)).notes
 
 
 def test_protect_only_accept() -> None:
@@ -562,6 +569,45 @@ def test_undo_refuses_to_overwrite(done: tuple[Path, Path, str]) -> None:
     assert undo(journal, disk=Quick()).done and gone.read_text() == "film"
 
 
+class _Others(Quick):
+    """Somebody else's file: its owner cannot be given, or (`bare`) no attribute either."""
+
+    def __init__(self, bare: bool) -> None:
+        super().__init__()
+        self.bare = bare
+
+    def look(self, path: str) -> Look | None:
+        look = super().look(path)
+        return replace(look, owner=(4321, 1)) if look and path.endswith("b.mp4") else look
+
+    def xattrs(self, path: str) -> dict[str, bytes]:
+        return {"user.a": b"1"} if path.endswith("b.mp4") else {}
+
+    def set_xattr(self, path: str, name: str, value: bytes) -> None:
+        if self.bare or not Path(path).stat().st_mode & 0o200:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    def set_owner(self, path: str, owner: tuple[int, int]) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_file_whose_owner_cannot_be_given_comes_back(tmp_path: Path, bare: bool) -> None:
+    files = [put(tmp_path / "m" / name, "film") for name in ("a.mp4", "b.mp4")]
+    files[1].chmod(0o4555)
+    disk, journal = _Others(bare), str(tmp_path / "journal")
+    assert not apply(plan(report_of(tmp_path, files), "symlink"), journal, disk=disk).refused
+    outcome = undo(journal, disk=disk)
+    names = sorted(path.name for path in (tmp_path / "m").iterdir())
+    assert names == ["a.mp4", "b.mp4"]  # no half copy
+    if bare:
+        assert outcome.refused and files[1].is_symlink()
+    else:
+        assert not outcome.refused and files[1].stat().st_mtime_ns == OLD_NS
+        assert any("its owner is another" in note for note in outcome.notes)
+        assert files[1].stat().st_mode & 0o7777 == 0o555  # not setuid for another
+
+
 def test_undo_says_when_the_quarantine_was_emptied_by_hand(done: tuple[Path, Path, str]) -> None:
     lib, gone, journal = done
     (lib.parent / ".twinreel-quarantine" / "lib" / "b.mp4").unlink()
@@ -615,7 +661,7 @@ def test_fclones_in_and_out(tmp_path: Path, films: list[Path]) -> None:
     assert out["header"]["stats"]["redundant_file_size"] == 4
 
 
-def test_czkawka_in_and_out(tmp_path: Path, films: list[Path]) -> None:
+def test_czkawka_in(tmp_path: Path, films: list[Path]) -> None:
     entries = [{"path": str(p), "size": 4, "modified_date": 1} for p in films]
     source = tmp_path / "czkawka.json"
     source.write_text(json.dumps([entries[:2], entries[2:]]))
@@ -627,6 +673,32 @@ def test_czkawka_in_and_out(tmp_path: Path, films: list[Path]) -> None:
     assert not same.groups[0].look and len(plan(same, "trash").steps) == 2
     source.write_text(json.dumps([[entries[0], entries[1:]]]))  # with a reference folder
     assert len(load(source).groups[0].members) == 3
+
+
+@pytest.mark.parametrize("more", [{"hash": "h"}, {}])
+def test_a_reference_of_czkawka_always_stays(tmp_path: Path, more: dict[str, str]) -> None:
+    names = ("z/film.mp4", "a/film.mp4", "b/film.mp4")
+    files = [put(tmp_path / name, "film") for name in names]
+    if not more:
+        put(files[1], "larger film")
+    reference, *others = [
+        {"path": str(p), "size": p.stat().st_size, "modified_date": 1, **more} for p in files
+    ]
+    source = tmp_path / "czkawka.json"
+    source.write_text(json.dumps([[reference, others]]))
+    found = load(source)
+    for settings in ({}, {"keep": "largest"}, {"keep": "shortest-path"}, {"prefer": ("*/a/*",)}):
+        planned = plan(found, "trash", accept=("all",), **settings)
+        assert paths(planned) == [str(p) for p in files[1:]]
+        assert {s.keep for s in planned.steps} == {str(files[0])}
+    by_hand = replace(found, groups=(replace(found.groups[0], keep=str(files[1])),))
+    assert paths(plan(by_hand, "trash", accept=("all",))) == [str(files[2])]
+    files[0].unlink()  # who named it a reference wants it kept, not what is left beside it
+    assert not load(source).groups
+
+
+def test_czkawka_out(tmp_path: Path, films: list[Path]) -> None:
+    same = report_of(tmp_path, films)
     out = json.loads(write(same, tmp_path / "out.czkawka.json").read_text())
     assert [e["path"] for e in out[0]] == [str(p) for p in films]
 

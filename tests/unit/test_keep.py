@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reports import DAY, video
+from tests.reports import DAY, paths, video
 from twinreel import keep
 from twinreel.demo import Picture, cut, paint
-from twinreel.keep import choose, matches, missing_tracks, unheld_s
+from twinreel.keep import choose, from_anywhere, matches, missing_tracks, unheld_s
 from twinreel.options import KeepOptions
 from twinreel.types import Group, Match, Segment, Track, Video
 
@@ -374,6 +375,41 @@ def test_globs() -> None:
     assert matches("/a/b/c.mp4", "/a/b") and matches("/a/b/c.mp4", "/a/b/")
     assert not matches("/a/bc.mp4", "/a/b")
     assert not matches("/a/b/c.mp4", "*.MP4")
+    assert not matches("/a/b/c.mp4", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [("[2020] Trip/a.mp4", "{here}/[2020] Trip"), ("[2020] Trip/a.mp4", "[2020] Trip/"),
+     ("[2020] Trip/a.mp4", "[2020] Trip/*.mp4"), ("[2020] Trip/a.mp4", "{here}/*2020*/*.mp4"),
+     ("Film [1080p].mkv", "{here}/Film [1080p].mkv"), ("Film [1080p].mkv", "Film [1080p].mkv"),
+     ("Masters/a.mp4", "Masters"), ("Masters/x/a.mp4", "./Masters/"), ("Masters/a.mp4", "Mast*"),
+     ("Masters/a.mp4", "~/Masters"), ("Masters/a.mp4", "{here}/link"),
+     ("Masters/a.mp4", "link/*.mp4"), ("Masters/a.mp4", "[li]ink/../Masters"),
+     ("x/Masters/a.mp4", "{here}/*/Masters"), ("x/Masters/a.mp4", "{here}/*/Masters/"),
+     ("x/Masters/a.mp4", "*/Masters")],
+)  # fmt: skip
+def test_a_wish_is_what_its_writer_means(
+    path: str, pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "home [u]"
+    for folder in ("[2020] Trip", "Masters", "x/Masters"):
+        (here / folder).mkdir(parents=True)
+    (here / "link").symlink_to("Masters")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(here))
+    pattern = pattern.replace("{here}", str(here) if "*" not in pattern else f"{tmp_path}/home*")
+    assert matches(str(here / path), pattern)
+    (saved,) = from_anywhere([pattern])
+    monkeypatch.chdir(tmp_path)
+    assert matches(str(here / path), saved)
+    assert not matches(str(here / "other" / "b.avi"), pattern)
+    assert not matches(str(here) + "2", pattern)
+
+
+@given(paths, st.sampled_from(["", "/", "/more/x.mp4"]))
+def test_a_full_name_means_itself_whatever_it_holds(path: str, more: str) -> None:
+    assert matches(path + more.rstrip("/"), path) and matches(path, path + more[:1])
 
 
 def test_one_sentence_per_group_and_a_version() -> None:

@@ -165,6 +165,8 @@ def show_plan(planned: Plan) -> None:
             click.echo(f"    beside  {printable(path)}{fate}")
     for skip in planned.skipped:
         click.echo(f"stays   {printable(skip.path)}\n    why   {printable(skip.reason)}")
+    for note in planned.notes:
+        click.echo(f"note: {printable(note)}", err=True)
     n = sum(1 for s in planned.steps if s.keep)
     click.echo(f"\n{n} files, {human_bytes(planned.freed)}; {len(planned.skipped)} stay")
 
@@ -210,6 +212,7 @@ def _plain(planned: Plan) -> dict[str, Any]:
         "steps": [asdict(s) for s in planned.steps],
         "skipped": [asdict(s) for s in planned.skipped],
         "sidecars": planned.sidecars,
+        "notes": list(planned.notes),
         "freed": planned.freed,
     }
 
@@ -268,6 +271,8 @@ def undo_command(
             click.echo(
                 f"not     {printable(skip.path)}\n    why   {printable(skip.reason)}", err=True
             )
+        for note in outcome.notes:
+            click.echo(f"note: {printable(note)}", err=True)
         click.echo(f"\ntaken back: {len(outcome.done)}; not: {len(outcome.refused)}")
     else:
         show_outcome(outcome, action)

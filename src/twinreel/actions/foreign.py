@@ -70,7 +70,7 @@ def _adopt(data: Any, form: str, source: str) -> Report:
     if form == "fclones":
         base = data["header"].get("base_dir", "/")
         groups = [
-            ([(os.path.join(base, p), int(g["file_len"])) for p in g["files"]], "exact")
+            ([(os.path.join(base, p), int(g["file_len"])) for p in g["files"]], "exact", "")
             for g in data["groups"]
         ]
     else:
@@ -78,35 +78,40 @@ def _adopt(data: Any, form: str, source: str) -> Report:
             (
                 [(e["path"], int(e["size"])) for e in entries],
                 "exact" if all(e.get("hash") for e in entries) else "copy",
+                reference,
             )
-            for entries in _czkawka_groups(data)
+            for entries, reference in _czkawka_groups(data)
         ]
     videos: dict[str, Video] = {}
     failures: list[Failure] = []
     out: list[Group] = []
     found: list[Match] = []
-    for entries, relation in groups:
-        members = []
+    references: list[str] = []
+    for entries, relation, reference in groups:
+        members: list[str] = []
         for path, size in entries:
             try:
                 videos[path] = _video(path, size)
                 members.append(path)
             except (OSError, VideoError, BadReport) as error:
                 failures.append(Failure(path, "import", type(error).__name__, words(error)))
-        if len(members) < 2:
+        if len(members) < 2 or reference and reference not in members:
             continue
-        keep = min(members, key=lambda m: (-videos[m].file.size, m))
+        references += [reference] if reference else []
+        keep = reference or min(members, key=lambda m: (-videos[m].file.size, m))
+        why = f"of a reference folder ({form})" if reference else f"the largest ({form} report)"
         look = relation == "copy"
         # That tool knows of no losses; what is not the same bytes asks for a look.
         lost: dict[str, list[str]] = {m: [] for m in members if m != keep}
-        out.append(Group(tuple(members), keep, f"the largest ({form} report)", lost, None, look))
+        out.append(Group(tuple(members), keep, why, lost, None, look))
         # Somebody else's groups say only that all members go together: 0.5 is no measurement.
         score = 1.0 if relation == "exact" else 0.5
         found += [Match(a, b, score, relation) for a, b in combinations(members, 2)]
     note = (f"imported from {form}: {source}",)
     report = Report(
-        "", tuple(videos.values()), tuple(found), tuple(out), tuple(failures), notes=note
-    )
+        "", tuple(videos.values()), tuple(found), tuple(out), tuple(failures), notes=note,
+        options={"references": references} if references else {},
+    )  # fmt: skip
     check(report)
     return report
 
@@ -123,16 +128,19 @@ def _video(path: str, size: int) -> Video:
     )
 
 
-def _czkawka_groups(data: Any) -> Iterator[list[dict[str, Any]]]:
-    """czkawka nests its groups differently per tool: by size, by hash, with a reference first."""
+def _czkawka_groups(data: Any) -> Iterator[tuple[list[dict[str, Any]], str]]:
+    """(entries, path of the reference or '') of each group.
+
+    czkawka nests its groups differently per tool: by size, by hash, with a reference first.
+    """
     if isinstance(data, dict) and "path" not in data:
         for value in data.values():
             yield from _czkawka_groups(value)
     elif isinstance(data, list):
         if len(data) == 2 and _is_entry(data[0]) and isinstance(data[1], list):
-            yield [data[0], *filter(_is_entry, data[1])]
+            yield [data[0], *filter(_is_entry, data[1])], data[0]["path"]
         elif data and all(_is_entry(e) for e in data):
-            yield data
+            yield data, ""
         else:
             for value in data:
                 yield from _czkawka_groups(value)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import ClassVar
 
 from twinreel.actions import places
-from twinreel.actions.disk import Disk, Look
+from twinreel.actions.disk import Disk, Look, words
 from twinreel.actions.kinds import (
     Action,
     Record,
@@ -145,7 +145,15 @@ class _Link(Action):
         if not disk.is_key(rec["copy"], rec["file"]["key"] or rec["keeper"]["key"]):
             disk.unlink(rec["copy"])
             raise ActionRefused(f"{rec['keep']}: changed since; {rec['path']} stays a link to it")
-        dress(rec["copy"], rec, disk)
+        try:
+            refused = dress(rec["copy"], rec, disk)
+        except OSError:
+            with suppress(OSError):
+                disk.unlink(rec["copy"])
+            raise
+        if refused:
+            note = f"{rec['path']}: is back, but its owner is another ({words(refused)})"
+            rec.setdefault("notes", []).append(note)
         disk.rename(rec["copy"], rec["hold"])
 
     def _trade(self, rec: Record, here: Look, disk: Disk) -> None:
@@ -226,15 +234,28 @@ class _Link(Action):
         return x.size == y.size and disk.same_bytes(a, b)
 
 
-def dress(path: str, rec: Record, disk: Disk) -> None:
-    """Give a new file the owner, mode, attributes and time of the recorded one."""
+def dress(path: str, rec: Record, disk: Disk) -> PermissionError | None:
+    """Give a new file the attributes, time, owner and mode of the recorded one.
+
+    The mode comes last: attributes of a read-only file cannot be set, and a new owner takes bits
+    away from it.
+
+    Returns:
+        the error where only the owner could not be given.
+    """
     file, look = rec["file"], disk.look(path)
-    if look is not None and list(look.owner) != file["owner"]:
-        disk.set_owner(path, tuple(file["owner"]))
-    disk.set_mode(path, file["mode"])
+    mode, refused = file["mode"], None
     for name, value in rec["xattrs"].items():
         disk.set_xattr(path, name, base64.b64decode(value))
     disk.set_mtime(path, file["mtime_ns"])
+    if look is not None and list(look.owner) != file["owner"]:
+        try:
+            disk.set_owner(path, tuple(file["owner"]))
+        except PermissionError as error:
+            refused = error
+            mode &= 0o1777  # what ran as its owner must not run as another
+    disk.set_mode(path, mode)
+    return refused
 
 
 @action("hardlink")
@@ -280,7 +301,8 @@ class Reflink(_Link):
 
     def make(self, rec: Record, disk: Disk) -> None:
         disk.clone(rec["keep"], rec["tmp"])
-        dress(rec["tmp"], rec, disk)
+        if refused := dress(rec["tmp"], rec, disk):
+            raise refused  # the file as it was is still there
 
     def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
         same = look.kind == "file" and look.size == rec["keeper"]["size"]

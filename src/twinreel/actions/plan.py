@@ -5,7 +5,8 @@
     for skip in plan.skipped: print(skip.path, skip.reason)
 
 What a plan promises, whatever the report says: a file that any group keeps is in no step; every
-step has direct evidence (a match, or the same content key) between the file and the kept one.
+step has direct evidence (a match, or the same content key) between the file and the kept one; what
+another tool's report calls a reference is in no step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from twinreel.actions.losses import Judge, accepted, evidence, losses, unheld
 from twinreel.discover import emptied_folder
 from twinreel.errors import BadReport
-from twinreel.keep import matches
+from twinreel.keep import matches, unmatched
 from twinreel.options import opt
 from twinreel.report import Report
 from twinreel.types import Group, Step, Video
@@ -102,6 +103,7 @@ class Plan:
     library: str = ""
     surveyed: bool = False
     sidecars: dict[str, list[str]] = field(default_factory=dict)  # removed file -> what it leaves
+    notes: tuple[str, ...] = ()
 
     @property
     def freed(self) -> int:
@@ -143,7 +145,11 @@ def plan(
     options = replace(options, protect=tuple(dict.fromkeys(said)))
     _fits(action, options)
     check(report)
-    keepers = {n: choose(report, g, options) for n, g in enumerate(report.groups)}
+    references = frozenset(report.options.get("references", ()))
+    keepers = {
+        n: g.keep if g.keep in references else choose(report, g, options)
+        for n, g in enumerate(report.groups)
+    }
     kept = {path: n for n, path in keepers.items() if report.groups[n].decision != "not_a_match"}
     inodes = {_inode(report.video(path)): path for path in kept}
     closed = {
@@ -163,6 +169,8 @@ def plan(
             if path == keep:
                 continue
             reason = _closed(group, options)
+            if not reason and path in references:
+                reason = "of a reference folder"
             step = None
             if not reason and path in taken:
                 continue
@@ -185,7 +193,13 @@ def plan(
                 skipped.append(Skip(path, reason))
     steps += _afterwards(report, steps, options)
     roots = tuple(report.roots)
-    return Plan(action, tuple(steps), tuple(skipped), options, roots, name, report.library)
+    notes = tuple(
+        f"no video of the report matches --protect {pattern}"
+        for pattern in unmatched(options.protect, [v.path for v in report.videos])
+    )
+    return Plan(
+        action, tuple(steps), tuple(skipped), options, roots, name, report.library, notes=notes
+    )
 
 
 def _fits(action: str, options: ActOptions) -> None:

@@ -38,6 +38,7 @@ def undo(journal: str, *, disk: Disk | None = None, only_interrupted: bool = Fal
     disk = disk or Disk()
     done: list[Step] = []
     refused: list[Skip] = []
+    notes: list[str] = []
     with journals.held(journal, disk):
         past = journals.read(journal, disk)
         book = Journal(journal, disk)
@@ -51,6 +52,7 @@ def undo(journal: str, *, disk: Disk | None = None, only_interrupted: bool = Fal
                     book.write({"n": rec["n"], "phase": "done"})
                     continue
                 kind.revert(rec, disk)
+                notes += rec.get("notes", [])
                 phase = "reverted" if only_interrupted else "undone"
                 book.write({"n": rec["n"], "phase": phase})
             except JournalLost:
@@ -59,7 +61,7 @@ def undo(journal: str, *, disk: Disk | None = None, only_interrupted: bool = Fal
                 refused.append(Skip(rec["path"], words(error).removeprefix(f"{rec['path']}: ")))
                 continue
             done.append(step)
-    notes = [f"{past.torn} torn lines were left out"] if past.torn else []
+    notes += [f"{past.torn} torn lines were left out"] if past.torn else []
     if not only_interrupted:
         purged = [s for s in past.steps if past.phases.get(s["n"]) == "purged"]
         refused += [Skip(s["path"], f"purged; its content is kept in {s['keep']}") for s in purged]
@@ -159,6 +161,8 @@ def purge_plan(older_than_s: float, where: str = "", disk: Disk | None = None) -
         for rec in past.open_steps:
             held = rec.get(ACTIONS[rec["action"]].held, "")
             if past.phases.get(rec["n"]) != "done" or QUARANTINE not in held.split(os.sep):
+                continue
+            if rec["action"] == "delete":  # an earlier purge: its file is gone
                 continue
             if rec["keeper"] is None:
                 skipped.append(Skip(held, "a sidecar: nothing else holds its content"))

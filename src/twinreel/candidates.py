@@ -27,7 +27,7 @@ from twinreel.types import Features, Floats, Match, Seconds
 from twinreel.workers import one_thread
 
 SKETCH = 128  # numbers of a vector that are looked at first ...
-SKETCHED_FROM = 4096  # ... where there are so many moments
+SKETCHED_FROM = 4096  # ... where so many moments are asked for
 MOST_LEFT = 0.08  # of the mean square that a sketch may leave out; half would pass it then
 ROUNDING = 1e-4  # by which a sketch may be too low
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
@@ -103,7 +103,8 @@ def candidates(
     shelf_of_new = shelf
     if not all(v.key in new for v in shelf.videos):
         shelf_of_new = Shelf([v for v in shelf.videos if v.key in new])
-    large = len(shelf.vectors) >= SKETCHED_FROM and shelf.vectors.shape[1] >= 2 * SKETCH
+    # A sketch of all costs what asking with some hundred moments does.
+    large = len(shelf_of_new.vectors) >= SKETCHED_FROM and shelf.vectors.shape[1] >= 2 * SKETCH
     sketch = Sketch.of(shelf.vectors) if large else None
     short = {id(s): sketch(s.vectors) for s in (shelf, shelf_of_new)} if sketch else {}
     least = calibration.candidate

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from tests.reports import DAY, paths, video
 from twinreel import keep
 from twinreel.demo import Picture, cut, paint
 from twinreel.keep import choose, from_anywhere, matches, missing_tracks, unheld_s
+from twinreel.keep.losses import losses_of
+from twinreel.keep.views import Views
 from twinreel.options import KeepOptions
 from twinreel.types import Group, Match, Segment, Track, Video
 
@@ -453,3 +456,28 @@ def test_the_choice_does_not_depend_on_order_and_is_never_a_damaged_one(
             assert "sound" in lost
         if other.path != kept.path and not other.offline and "sound" in lost:
             assert group.look
+
+
+def test_pictures_a_little_apart_are_laid_on_each_other_too() -> None:
+    """A copy that begins 0.1 s later has no picture of the very same moment: what it shows beside
+    the kept file must not go unseen for that."""
+
+    def strip(later_s: float, under: int | None = None) -> list[tuple[float, Picture]]:
+        out = []
+        for n in range(12):
+            t = 0.5 * n
+            picture = paint(3, 0.4 + t + later_s, SIDE)
+            if under is not None:  # the upper half of two films stacked in one picture
+                picture = np.concatenate([picture[::2], paint(under, 0.4 + t, SIDE)[::2]])
+            out.append((t, picture))
+        return out
+
+    a, b = video("a.mp4"), video("b.mp4")
+    later = replace(whole(a, b), segments=(Segment((0.1, 6.0), (0.0, 5.9)),))
+    for under, lost in ((None, False), (7, True)):
+        strips = {a.path: strip(0.0), b.path: strip(0.1, under)}
+        match = matching([a, b], later=later)
+        views = Views(match, lambda path, kept=strips: kept[path])
+        assert views.difference(a, b) is not None
+        words = [x for x in losses_of(b, a, match, views, KeepOptions()) if x.is_content]
+        assert any("which the kept file does not show" in x.words for x in words) == lost

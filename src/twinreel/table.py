@@ -11,14 +11,17 @@ from rich.text import Text
 
 from twinreel.report import Report, human_bytes, printable
 
+ENDLESS = 10_000
+
 
 def show(report: Report, target: Path | None, most: int) -> None:
     """Print the report's summary to stdout."""
-    console = Console(highlight=False, soft_wrap=not os.isatty(1))
-    wide = console.width if os.isatty(1) else 160
+    # In a file or a pipe a path stays in one piece, however long it is.
+    tty = os.isatty(1)
+    console = Console(highlight=False, soft_wrap=not tty, width=None if tty else ENDLESS)
     freed = {id(g): report.freed(g) for g in report.groups}
     if report.groups:
-        table = Table(box=None, pad_edge=False, width=None if os.isatty(1) else wide)
+        table = Table(box=None, pad_edge=False)
         table.add_column("", justify="right", style="dim")
         table.add_column("frees", justify="right")
         table.add_column("file", overflow="fold", ratio=3)

@@ -145,7 +145,7 @@ class Sandbox:
         env = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
         path = os.pathsep.join([str(SRC), str(self.home)])
         return env | {
-            "HOME": str(self.home), "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "160",
+            "HOME": str(self.home), "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "250",
             "PATH": f"{self.home / '.bin'}{os.pathsep}{os.environ['PATH']}",
         }  # fmt: skip
 

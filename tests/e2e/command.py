@@ -29,7 +29,9 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def as_anybody() -> None:
-    """Give up root's right to read everything, so that unreadable is unreadable."""
+    """Give up root's right to read everything, so that unreadable is unreadable; heed Ctrl-C, which
+    a suite that was started in the background ignores, and its children with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux" and os.geteuid() == 0:
         libc = ctypes.CDLL(None, use_errno=True)
         for capability in _ROOTS_EYES:

@@ -216,6 +216,8 @@ def test_ctrl_c_ends_the_caller_and_leaves_no_process(tmp_path: Path) -> None:
         [sys.executable, str(tmp_path / "main.py")],
         env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A suite that was started in the background ignores the signal, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert child.stdout
     pids = [int(p) for p in child.stdout.readline().split()]

@@ -199,9 +199,12 @@ def test_events_are_records() -> None:
 def test_ctrl_c_ends_the_caller_and_leaves_no_process(tmp_path: Path) -> None:
     """A real SIGINT to the whole process group, as a terminal sends it."""
     script = (
+        "import signal\n"
         "from tests.unit.test_workers import double\n"
         "from twinreel.workers import WorkerPool\n"
         "if __name__ == '__main__':\n"
+        # A suite that was started in the background ignores the signal, and its children with it.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    with WorkerPool(double, jobs=2, stall_s=60) as pool:\n"
         "        try:\n"
         "            for event in pool.run(['hang', 'hang:2']):\n"
@@ -216,8 +219,6 @@ def test_ctrl_c_ends_the_caller_and_leaves_no_process(tmp_path: Path) -> None:
         [sys.executable, str(tmp_path / "main.py")],
         env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        # A suite that was started in the background ignores the signal, and its children with it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert child.stdout
     pids = [int(p) for p in child.stdout.readline().split()]

@@ -131,6 +131,11 @@ def beside(
     ]
 
 
+def gap(strip: Sequence[tuple[float, object]]) -> float:
+    """Seconds between the pictures of a strip; 0.0 where there are none."""
+    return (strip[-1][0] - strip[0][0]) / max(1, len(strip) - 1) if strip else 0.0
+
+
 MIRRORED_BY = 0.03  # the mirror image must fit this much better
 
 

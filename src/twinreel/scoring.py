@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from twinreel import ann, large
-from twinreel.aligned import at_same_moments, beside, is_mirrored
+from twinreel.aligned import at_same_moments, beside, gap, is_mirrored
 from twinreel.candidates import Shelf, compare_all, longest_like
 from twinreel.compare import VERSION as COMPARE_VERSION
 from twinreel.doubt import HOPELESS, Look, look_again
@@ -212,7 +211,7 @@ class Scoring(Looking):
             return m
         if a == b:
             return m  # the same packets in another container
-        apart = 0.6 * max(_gap(a), _gap(b))
+        apart = 0.6 * max(gap(a), gap(b))
         # A few pictures say it, and small ones.
         few_a, few_b = (
             [(t, from_jpeg(data, TOLD_AT)) for t, data in strip]
@@ -222,11 +221,6 @@ class Scoring(Looking):
         if not is_mirrored(*pictures):
             return m
         return replace(m, segments=tuple(replace(s, mirrored=True) for s in m.segments))
-
-
-def _gap(strip: Sequence[tuple[float, Any]]) -> float:
-    """Seconds between the pictures of a strip."""
-    return (strip[-1][0] - strip[0][0]) / max(1, len(strip) - 1)
 
 
 def ordered(m: Match) -> Match:

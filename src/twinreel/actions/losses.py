@@ -80,12 +80,18 @@ def losses(
     if match is not None and match.relation == "exact":
         return []
     victim, keeper = report.video(path), report.video(keep)
-    heard = {w for p in (path, keep) for w in group.losses.get(p, ()) if w.startswith("sound:")}
+    other = heard(group, path, keep)
     if keep == group.keep and group.decision == "accept":  # a person looked at these two
-        return by_headers(victim, keeper, match) + sorted(heard)
+        return by_headers(victim, keeper, match) + other
     seen = judge(victim, keeper) if judge else None
     found = by_headers(victim, keeper, match) + [UNSEEN] if seen is None else seen
-    return found + sorted(heard)
+    return found + other
+
+
+def heard(group: Group, path: str, keep: str) -> list[str]:
+    """What was said of the sound of either file: it differs, whichever of the two stays."""
+    said = {words for p in (path, keep) for words in group.losses.get(p, ())}
+    return sorted(words for words in said if words.startswith("sound:"))
 
 
 def by_headers(mine: Video, its: Video, match: Match | None) -> list[str]:

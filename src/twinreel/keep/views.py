@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from twinreel import picture
-from twinreel.aligned import APART_S, PAIRS, Difference, at_same_moments, beside, compare_pictures
+from twinreel.aligned import (
+    APART_S,
+    PAIRS,
+    Difference,
+    at_same_moments,
+    beside,
+    compare_pictures,
+    gap,
+)
 from twinreel.keep.holds import Matching
 from twinreel.picture import from_jpeg
 from twinreel.types import Pixels, Video
@@ -44,7 +52,7 @@ class Views:
         found = self._match(a.path, b.path)
         segments = found.segments if found else ()
         # Pictures of two copies lie up to half a step apart where one begins earlier or is faster.
-        for apart in (APART_S, _gap(strip_a), _gap(strip_b)):
+        for apart in (APART_S, 0.55 * gap(strip_a), 0.55 * gap(strip_b)):
             few_a, few_b = beside(strip_a, strip_b, segments, 2 * PAIRS, apart)
             pictures = at_same_moments(_decoded(few_a), _decoded(few_b), segments, apart)
             if len(pictures[0]):
@@ -66,11 +74,6 @@ class Views:
             found = picture.colour([p for _, p in some]) if some else (GREY + COLOURFUL) / 2
             self._grey[video.path] = True if found < GREY else False if found > COLOURFUL else None
         return self._grey[video.path]
-
-
-def _gap(strip: Strip) -> float:
-    """A little more than half the seconds between the pictures of a strip."""
-    return 0.55 * (strip[-1][0] - strip[0][0]) / max(1, len(strip) - 1) if strip else 0.0
 
 
 def _same_jpegs(a: Strip, b: Strip) -> bool:

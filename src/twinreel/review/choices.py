@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from twinreel.actions.losses import by_headers
+from twinreel.actions.losses import by_headers, heard
 from twinreel.actions.plan import DECISIONS
 from twinreel.errors import InputError
 from twinreel.report import Report
@@ -122,9 +122,8 @@ class Ties:
                 match = self.between(i, k)
                 exact = match is not None and match.relation == "exact"
                 mine, its = (self.report.video(p) for p in (path, keep))
-                said = (w for p in (path, keep) for w in self.group.losses.get(p, ()))
-                heard = sorted({w for w in said if w.startswith("sound:")})
-                out[path] = [] if exact else by_headers(mine, its, match) + heard
+                other = heard(self.group, path, keep)
+                out[path] = [] if exact else by_headers(mine, its, match) + other
         return out
 
 

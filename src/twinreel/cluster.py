@@ -66,23 +66,31 @@ def cut_chains(
     choose: Callable[[Sequence[str]], str],
     min_score: float,
     relations: frozenset[str],
+    settle: Callable[[str, Sequence[str]], bool] = lambda kept, others: False,
 ) -> list[tuple[str, list[str]]]:
     """(kept, members) of groups in which every member matches the kept one directly.
 
     The kept file of the whole is chosen first; who does not match it goes into the next round.
+
+    Args:
+        choose: names -> the one to keep.
+        settle: look closer at a kept file and those that do not match it; whether one does now.
     """
+
+    def tied(kept: str, name: str) -> bool:
+        found = match(kept, name)
+        return found is not None and found.score >= min_score and found.relation in relations
+
     left = sorted(members)
     groups = []
     while len(left) > 1:
         kept = choose(left)
-        together = [kept]
-        for name in left:
-            if name == kept:
-                continue
-            found = match(kept, name)
-            if found is not None and found.score >= min_score and found.relation in relations:
-                together.append(name)
+        while settle(kept, [n for n in left if n != kept and not tied(kept, n)]):
+            if (better := choose(left)) == kept:
+                break
+            kept = better
+        together = [name for name in left if name == kept or tied(kept, name)]
         if len(together) > 1:
-            groups.append((kept, sorted(together)))
+            groups.append((kept, together))
         left = [name for name in left if name not in together]
     return groups

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from twinreel.closer import Closer, CloserTask, Line, work
@@ -26,7 +26,7 @@ from twinreel.compare import (
 from twinreel.picture import Rect
 from twinreel.progress import Progress
 from twinreel.store import Library, pack_match, unpack_match
-from twinreel.types import Features, Match, Segment
+from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
 VERSION = 3  # part of the name under which a verdict is remembered
@@ -66,42 +66,31 @@ def look_again(
 
     Matches that are not doubtful, or were looked at before, are not among them.
     """
-    if not look.calibration.closer_weights:
-        return
-    doubtful, sure = _parted(matches, look.sure)
-    doubts = _Doubts(look, sure)
-    tasks: dict[str, tuple[CloserTask, Match]] = {}
-    twins: dict[str, list[Match]] = {}  # the doubts that the same look settles
-    for m in doubtful:
-        if (known := doubts.verdict(m)) is not None:
-            if known != m:  # the pair was scored again since, under other options
-                yield known, ""
-        elif (asked := doubts.asked(m)) is not None:
-            twins.setdefault(asked, []).append(m)
-        elif doubts.due(m) and (task := _task(m, doubts.name(m), look)) is not None:
-            tasks[doubts.ask(m)] = task
+    yield from Doubts(look).settle(matches, progress)
+
+
+def _looked(
+    tasks: Sequence[tuple[CloserTask, Match]], look: Look, progress: Progress
+) -> Iterator[tuple[Match, str]]:
+    """Do the looks, in any order: (what was told, '') or (the match, why not)."""
     if not tasks:
         return
+    by_name = {task.name: m for task, m in tasks}
     with (
         WorkerPool(
             work, min(look.jobs, len(tasks)), _STALL_S, total_s=lambda _: _TOTAL_S, idle=look.idle
         ) as pool,
         progress.stage("look closer", len(tasks)) as tick,
     ):
-        for event in pool.run(task for task, _ in tasks.values()):
-            _, m = tasks[event.task.name]
-            same = twins.get(event.task.name, [])
+        for event in pool.run(task for task, _ in tasks):
+            m = by_name[event.task.name]
             if event.kind == "item":
                 told = m if event.value is None else _told(m, event.value, look)
-                told = told if told.a <= told.b else told.swapped()
-                for one in (told, *(doubts.like(twin, told) for twin in same)):
-                    doubts.settle(one)
-                    yield one, ""
-            elif event.kind == "failed":
-                for one in (m, *same):
-                    yield one, str(event.value.detail)
-            if event.kind != "item":
-                tick()
+                yield told.ordered(), ""
+                continue
+            if event.kind == "failed":
+                yield m.ordered(), str(event.value.detail)
+            tick()
 
 
 def _parted(matches: Iterable[Match], least: float) -> tuple[list[Match], list[tuple[str, str]]]:
@@ -109,24 +98,23 @@ def _parted(matches: Iterable[Match], least: float) -> tuple[list[Match], list[t
     doubtful, sure = [], []
     for m in matches:
         if m.a != m.b and HOPELESS <= m.score < least:
-            doubtful.append(m if m.a <= m.b else m.swapped())
-        elif m.score >= least and m.relation in ("exact", "copy"):
+            doubtful.append(m.ordered())
+        elif m.score >= least and m.relation in COPIES:
             sure.append((m.a, m.b))
     return sorted(doubtful, key=lambda m: (-m.score, m.a, m.b)), sure
 
 
-class _Doubts:
+class Doubts:
     """Which pairs are to be looked at, and what looks have said. One look serves all pairs of the
     same pictures: a copy in another container, or with other tags, shows nothing new."""
 
-    def __init__(self, look: Look, sure: list[tuple[str, str]]) -> None:
+    def __init__(self, look: Look) -> None:
+        self._look = look
         self._library = look.library
         self._ours = f"{VERSION} {look.made_by} "
-        self._family = families(sure)
-        self._copies = Counter(key for pair in sure for key in pair)
-        self._most: dict[str, int] = {}  # copies of one member, by family
-        for key, count in self._copies.items():
-            self._most[self._family(key)] = max(count, self._most.get(self._family(key), 0))
+        self._left: list[Match] = []  # nobody has looked at, the likeliest first
+        self._sure: list[tuple[str, str]] = []
+        self._have_copies: set[str] = set()
         self._twins: dict[str, str] = {}
         self._first: dict[bytes, str] = {}
         # Looks of earlier runs count: else each run would go on where the last one stopped.
@@ -136,13 +124,71 @@ class _Doubts:
             if name.startswith(self._ours):
                 a, b = name.split()[-2:]
                 self._verdicts[frozenset((a, b))] = unpack_match(a, b, *known)
+        self._count()
+
+    def _count(self) -> None:
         self._by_twins = {self._pair(m): m for m in self._verdicts.values()}
         self._looks = Counter(key for pair in self._by_twins for key in pair)
-        self._asked: dict[frozenset[str], str] = {}
 
-    def twin(self, key: str) -> str:
+    def settle(self, matches: Iterable[Match], progress: Progress) -> Iterator[tuple[Match, str]]:
+        """See look_again."""
+        if not self._look.calibration.closer_weights:
+            return
+        doubtful, self._sure = _parted(matches, self._look.sure)
+        self._have_copies = {key for pair in self._sure for key in pair}
+        self._count()
+        yield from self._known(doubtful)
+        # In rounds: what one has shown tells which pairs are worth the next.
+        while chosen := self._choose():
+            yield from self._look_at(chosen, progress)
+
+    def settle_all(
+        self, matches: Iterable[Match], progress: Progress
+    ) -> Iterator[tuple[Match, str]]:
+        """The same for each of a few doubtful matches, however often others were looked at."""
+        if not self._look.calibration.closer_weights:
+            return
+        yield from self._known(_parted(matches, self._look.sure)[0])
+        while chosen := {self._pair(m): m for m in reversed(self._left)}:
+            yield from self._look_at(chosen, progress)
+
+    def _known(self, doubtful: Iterable[Match]) -> Iterator[tuple[Match, str]]:
+        """What was seen before; the rest is left."""
+        self._left = []
+        for m in doubtful:
+            if (known := self._verdict(m)) is None:
+                self._left.append(m)
+            elif known != m:  # the pair was scored again since, under other options
+                yield known, ""
+
+    def _look_at(
+        self, chosen: Mapping[frozenset[str], Match], progress: Progress
+    ) -> Iterator[tuple[Match, str]]:
+        """Look at these, and tell it of all that is left of the same pictures."""
+        same: dict[frozenset[str], list[Match]] = {pair: [] for pair in chosen}
+        tasks = []
+        for pair, m in chosen.items():
+            if (task := _task(m, self._name(m), self._look)) is not None:
+                self._looks.update(pair)
+                tasks.append(task)
+            else:  # perhaps one of the same pictures can be opened
+                del same[pair]
+        left, self._left = self._left, []
+        for m in left:
+            if (pair := self._pair(m)) in same:
+                same[pair].append(m)
+            elif m is not chosen.get(pair):
+                self._left.append(m)
+        for told, why in _looked(tasks, self._look, progress):
+            for m in same[self._pair(told)]:
+                one = m if why else self._like(m, told)
+                if not why:
+                    self._remember(one)
+                yield one, why
+
+    def _twin(self, key: str) -> str:
         """The first of the videos met so far that show the very same pictures, to the last byte."""
-        if key not in self._copies:
+        if key not in self._have_copies:
             return key
         if key not in self._twins:
             strip = self._library.thumbs(key)
@@ -152,44 +198,59 @@ class _Doubts:
         return self._twins[key]
 
     def _pair(self, m: Match) -> frozenset[str]:
-        return frozenset((self.twin(m.a), self.twin(m.b)))
+        return frozenset((self._twin(m.a), self._twin(m.b)))
 
-    def verdict(self, m: Match) -> Match | None:
+    def _verdict(self, m: Match) -> Match | None:
         """What an earlier run saw of this pair or of one with the same pictures."""
         known = self._verdicts.get(frozenset((m.a, m.b)))
         if known is None and (of_twins := self._by_twins.get(self._pair(m))) is not None:
-            known = self.like(m, of_twins)
+            known = self._like(m, of_twins)
         return known
 
-    def like(self, m: Match, told: Match) -> Match:
+    def _like(self, m: Match, told: Match) -> Match:
         """What was told of a pair, as told of m, which shows the same pictures."""
-        way = told if self.twin(told.a) == self.twin(m.a) else told.swapped()
+        way = told if self._twin(told.a) == self._twin(m.a) else told.swapped()
         return replace(way, a=m.a, b=m.b)
 
-    def asked(self, m: Match) -> str | None:
-        """The name of this run's look that settles m, too."""
-        return self._asked.get(self._pair(m))
+    def _choose(self) -> dict[frozenset[str], Match]:
+        """What to look at next: of two families one pair, that of the videos with most copies, for
+        they are likely to be kept; in one round no pair of which either has had its look."""
+        family = families(self._sure)
+        copies = Counter(key for pair in self._sure for key in pair)
+        most: dict[str, int] = {}  # copies of one member, by family
+        for key, count in copies.items():
+            most[family(key)] = max(count, most.get(family(key), 0))
+        best: dict[tuple[str, ...], tuple[int, Match]] = {}
+        for m in self._left:
+            known = copies[m.a] + copies[m.b]
+            between = tuple(sorted((family(m.a), family(m.b))))
+            if between[0] == between[1]:
+                if max(copies[m.a], copies[m.b]) < HUB * most[between[0]]:
+                    continue  # copies of one video, of which neither is likely to be kept
+                between = (m.a, m.b, "")
+            if between not in best or known > best[between][0]:
+                best[between] = known, m
+        looked: set[str] = set()
+        chosen: dict[frozenset[str], Match] = {}
+        for _, m in best.values():
+            pair = self._pair(m)
+            due = min(self._looks[key] for key in pair) < PER_VIDEO
+            if due and not pair <= looked:
+                looked |= pair
+                chosen[pair] = m
+        return chosen
 
-    def due(self, m: Match) -> bool:
-        """Whether to look at m."""
-        if (family := self._family(m.a)) == self._family(m.b) and (
-            max(self._copies[m.a], self._copies[m.b]) < HUB * self._most[family]
-        ):
-            return False  # copies of one video, of which neither is likely to be kept
-        return min(self._looks[key] for key in self._pair(m)) < PER_VIDEO
-
-    def name(self, m: Match) -> str:
+    def _name(self, m: Match) -> str:
         """Under which a look at m is remembered."""
         return f"{self._ours}{m.a} {m.b}"
 
-    def ask(self, m: Match) -> str:
-        """Count a look at m; its name."""
-        self._looks.update(self._pair(m))
-        return self._asked.setdefault(self._pair(m), self.name(m))
-
-    def settle(self, told: Match) -> None:
-        """Remember what a look said."""
-        self._library.remember("closer", self.name(told), [told.score, pack_match(told)])
+    def _remember(self, told: Match) -> None:
+        """Keep what a look said."""
+        self._library.remember("closer", self._name(told), [told.score, pack_match(told)])
+        self._verdicts[frozenset((told.a, told.b))] = told
+        self._by_twins[self._pair(told)] = told
+        if told.score >= self._look.sure and told.relation in COPIES:
+            self._sure.append((told.a, told.b))
 
 
 def families(pairs: Iterable[tuple[str, str]]) -> Callable[[str], str]:

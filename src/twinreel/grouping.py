@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
@@ -20,11 +20,12 @@ from twinreel.cluster import clusters, cut_chains
 from twinreel.options import DupsOptions, fingerprint
 from twinreel.report import FolderPair
 from twinreel.store import Library
-from twinreel.types import Group, Match, Segment, Video
+from twinreel.types import COPIES, Group, Match, Segment, Video
+
+Settle = Callable[[Sequence[tuple[str, str]]], list[Match]]  # pairs of keys -> as told by a look
 
 # Equal files make many pairs of few contents: so many are listed for each pair of contents.
 PAIRS, ALL_PAIRS = 10, 5_000  # by default, with --all-matches
-COPIES = frozenset({"exact", "copy"})
 CONTAINED = frozenset({"exact", "copy", "contains", "part_of"})
 
 
@@ -43,6 +44,7 @@ class Grouping:
     min_score: float
     archived: frozenset[str] = frozenset()
     crowds: large.Held | None = None  # where pairs were left out, to be scored when asked for
+    settle: Settle | None = None
 
     def groups(self) -> tuple[list[Group], list[Match]]:
         """Groups of paths, and the match of every member with its kept file."""
@@ -66,6 +68,12 @@ class Grouping:
         def choose(names: tuple[str, ...]) -> Group:
             return keep.choose([videos[n] for n in names], self.match, strips, self.options.keep)
 
+        def settle(kept: str, others: Sequence[str]) -> bool:
+            if not self._settled(kept, others, relations):
+                return False
+            choose.cache_clear()
+            return True
+
         groups: list[Group] = []
         used: list[Match] = []
         for members in found:
@@ -75,7 +83,12 @@ class Grouping:
             if remembered is None:
                 remembered = []
                 for _, together in cut_chains(
-                    names, self.match, lambda n: choose(tuple(n)).keep, self.min_score, relations
+                    names,
+                    self.match,
+                    lambda n: choose(tuple(n)).keep,
+                    self.min_score,
+                    relations,
+                    settle,
                 ):
                     remembered.append(choose(tuple(together)))
             if fresh:
@@ -133,6 +146,22 @@ class Grouping:
             self.library.remember("clusters", name, found)
         return found
 
+    def _settled(self, kept: str, others: Sequence[str], relations: frozenset[str]) -> bool:
+        """Look closer at doubtful pairs of a kept file; whether one of them is a match now."""
+        if self.settle is None:
+            return False
+        key = self.videos[kept].file.key or ""
+        doubtful = {self.videos[n].file.key or "" for n in others} - {key}
+        changed = False
+        for m in self.settle([_pair(key, k) for k in sorted(doubtful)]):
+            if m.score >= self.min_score:
+                self.matches[(m.a, m.b)] = m
+                self._scores[m.a].append((m.b, m.score))
+                changed |= m.relation in relations
+            elif (m.a, m.b) in self.matches:
+                self.matches[(m.a, m.b)] = m  # listed with --all-matches
+        return changed
+
     def match(self, a: str, b: str) -> Match | None:
         """The match between two paths, read as 'a RELATION b'; None where there is none."""
         videos = self.videos
@@ -157,9 +186,9 @@ class Grouping:
         return Match(a, b, 1.0, "exact", (whole,))
 
     @functools.cached_property
-    def _scores(self) -> dict[str, list[tuple[str, float]]]:
+    def _scores(self) -> defaultdict[str, list[tuple[str, float]]]:
         """Key -> (other key, score) of the matches that count."""
-        out: dict[str, list[tuple[str, float]]] = defaultdict(list)
+        out: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
         for m in self.matches.values():
             if m.score >= self.min_score:
                 out[m.a].append((m.b, m.score))

@@ -17,11 +17,10 @@ from twinreel import ann
 from twinreel.candidates import best_moments
 from twinreel.compare import Calibration, compare
 from twinreel.store import Library
-from twinreel.types import Features, Floats, Match
+from twinreel.types import COPIES, Features, Floats, Match
 
 CROWD = 256  # members of a family from which on it is a crowd
 CHUNK = 2048  # new videos between two commits
-FAMILY = frozenset({"exact", "copy"})
 
 
 @dataclass
@@ -44,7 +43,7 @@ class Held:
 
     def belongs(self, m: Match) -> bool:
         """Whether a match makes its two one family."""
-        return m.score >= self.min_score and m.relation in FAMILY
+        return m.score >= self.min_score and m.relation in COPIES
 
 
 class Beside(ann.Kept):

@@ -84,7 +84,7 @@ class Run(Scoring):
         archived = frozenset(path for path in videos if self._archived(path))
         grouping = Grouping(
             self.library, self.options, videos, paths, self.matches, self.min_score, archived,
-            self.crowds,
+            self.crowds, self.settle,
         )  # fmt: skip
         groups, used = grouping.groups()
         groups = self._heard(groups, grouping)

@@ -13,7 +13,7 @@ from twinreel.doubt import look_again
 from twinreel.errors import NothingFound, VideoError
 from twinreel.options import DupsOptions, gather
 from twinreel.progress import Progress
-from twinreel.scoring import Scoring, ordered
+from twinreel.scoring import Scoring
 from twinreel.store import Library
 from twinreel.types import Match
 
@@ -69,7 +69,7 @@ def search(
         for a, b in candidates(shelf, {features.key}, (float("inf"), 0.0), run.calibration):
             m = compare(a, b, run.calibration)
             if m is not None and (m.b if m.a == features.key else m.a) in paths:
-                out.append(ordered(m))
+                out.append(m.ordered())
         out.sort(key=lambda m: (-m.score, m.a, m.b))
         settled = {(m.a, m.b): m for m in out[: 2 * limit]}
         if options.compare.closer:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from twinreel import ann, large
 from twinreel.aligned import at_same_moments, beside, gap, is_mirrored
 from twinreel.candidates import Shelf, compare_all, longest_like
 from twinreel.compare import VERSION as COMPARE_VERSION
-from twinreel.doubt import HOPELESS, Look, look_again
+from twinreel.doubt import HOPELESS, Doubts, Look
 from twinreel.inventory import quick
 from twinreel.looking import Looking
 from twinreel.options import fingerprint
@@ -25,6 +26,7 @@ from twinreel.types import Features, Match
 TOLD_BY = 4  # moments that tell which way round a match is
 TOLD_AT = 40  # pixels of the pictures' sides
 PIECE_ROWS = 65_536  # moments: 128 MB of vectors of 512 numbers
+MOST_SETTLED = 64  # looks at a time for one kept file
 LEAST_TOLD = 0.3  # below this score nobody asks which way round a match is
 
 
@@ -64,7 +66,7 @@ class Scoring(Looking):
                 old = self._pieces(set(keys) - new)
                 for piece in self._pieces(new):
                     scored = self._score(piece, old, tolerance, jobs)
-                    told = (ordered(self._with_orientation(m)) for m in scored)
+                    told = (self._with_orientation(m).ordered() for m in scored)
                     self.library.put_pairs(self.context, piece, told)
                     old.append(piece)
 
@@ -114,15 +116,37 @@ class Scoring(Looking):
             for m in self.library.pairs(self.context, HOPELESS)
             if (m.a in path and m.b in known) or (m.b in path and m.a in removed)
         )
-        look = self.look_with(path, self._held().read, self._picture)
         left = 0
-        for m, why in look_again(asked, look, self.progress):
+        for m, why in self._doubts.settle(asked, self.progress):
             if why:
                 left += 1
             else:
                 self.library.put_pairs(self.context, (), [m])
         if left:
             self.notes.append(f"{left} doubtful pairs could not be looked at again")
+
+    @functools.cached_property
+    def _doubts(self) -> Doubts:
+        path = {f.key: f.path for f in self.files if f.key}
+        return Doubts(self.look_with(path, self._held().read, self._picture))
+
+    def settle(self, pairs: Sequence[tuple[str, str]]) -> list[Match]:
+        """Look at pairs of keys (a < b) on which a group hangs: what was told of each.
+
+        At most MOST_SETTLED of them, the likeliest first. What was looked at before is not again.
+        """
+        if self.partial or not self.options.compare.closer:
+            return []
+        scored = (self.library.pair(self.context, *pair) for pair in pairs if self._wanted(*pair))
+        doubtful = [m for m in scored if m is not None and HOPELESS <= m.score < self.min_score]
+        doubtful.sort(key=lambda m: (-m.score, m.a, m.b))
+        found = []
+        with self.interruptible():
+            for m, why in self._doubts.settle_all(doubtful[:MOST_SETTLED], self.progress):
+                if not why:
+                    self.library.put_pairs(self.context, (), [m])
+                    found.append(m)
+        return found
 
     def look_with(
         self, path: dict[str, str], read: Callable[[str], Features], picture: Callable[[str], Rect]
@@ -165,18 +189,12 @@ class Scoring(Looking):
         least = 0.0 if self.options.compare.all_matches else self.min_score
         self.crowds = self._held()
         large.complete(self.crowds, {key for key in active if key is not None})
-        apart = self.library.recall_all("unmatched")
-        # With --against, only pairs across the two.
-        here = [*self.files, *self.offline()]
-        old = {f.key for f in here if self._archived(f.path)}
-        new = {f.key for f in here if not self._archived(f.path)} if old else active
         for m in self.library.pairs(self.context, least):
-            if " ".join(sorted((quick(m.a), quick(m.b)))) in apart:
-                continue
             if m.a in active and m.b in active:
-                asked = (m.a in old and m.b in new) or (m.a in new and m.b in old)
-                if asked or not self.options.compare.against:
+                if self._wanted(m.a, m.b):
                     self.matches[(m.a, m.b)] = m
+            elif self._apart(m.a, m.b):
+                continue
             elif m.score >= self.min_score and m.relation == "copy":
                 seen, gone = (m.a, m.b) if m.a in active else (m.b, m.a)
                 if seen in active and gone in removed:
@@ -184,6 +202,27 @@ class Scoring(Looking):
         for file in self.files:
             if file.key in removed and removed[file.key]["path"] != file.path:
                 self._seen_before(file.key, removed[file.key])
+
+    def _wanted(self, a: str, b: str) -> bool:
+        """Whether this run asks for a pair of its keys: with --against, only of one from each."""
+        old, new = self._sides
+        asked = (a in old and b in new) or (a in new and b in old)
+        return (asked or not self.options.compare.against) and not self._apart(a, b)
+
+    def _apart(self, a: str, b: str) -> bool:
+        """Whether somebody said that these do not match."""
+        return " ".join(sorted((quick(a), quick(b)))) in self._unmatched
+
+    @functools.cached_property
+    def _unmatched(self) -> dict[str, Any]:
+        return self.library.recall_all("unmatched")
+
+    @functools.cached_property
+    def _sides(self) -> tuple[set[str | None], set[str | None]]:
+        """Keys under --against, and the others."""
+        here = [*self.files, *self.offline()]
+        old = {f.key for f in here if self._archived(f.path)}
+        return old, {f.key for f in here if not self._archived(f.path)}
 
     def _seen_before(self, key: str, removal: dict[str, str]) -> None:
         """Say that a video shows what was removed once."""
@@ -221,8 +260,3 @@ class Scoring(Looking):
         if not is_mirrored(*pictures):
             return m
         return replace(m, segments=tuple(replace(s, mirrored=True) for s in m.segments))
-
-
-def ordered(m: Match) -> Match:
-    """The match read from its smaller key."""
-    return m if m.a <= m.b else m.swapped()

@@ -17,6 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 Seconds = npt.NDArray[np.float64]
 
 RELATIONS = ("exact", "copy", "contains", "part_of", "overlap", "shared_intro")
+COPIES = frozenset({"exact", "copy"})  # the relations that make a group
 CONVERSE = {"contains": "part_of", "part_of": "contains"}  # 'a contains b' = 'b part_of a'
 
 
@@ -180,6 +181,10 @@ class Match:
             self.coverage_b,
             self.coverage_a,
         )
+
+    def ordered(self) -> Match:
+        """The same match read from its smaller key."""
+        return self if self.a <= self.b else self.swapped()
 
 
 @dataclass(frozen=True)

@@ -407,6 +407,13 @@ class Library:
         for a, b, score, packed in rows:
             yield unpack_match(a, b, score, json.loads(packed))
 
+    def pair(self, context: str, a: str, b: str) -> Match | None:
+        """The kept match of two keys, a < b."""
+        row = self._db.execute(
+            "SELECT score, match FROM pairs WHERE context = ? AND a = ? AND b = ?", (context, a, b)
+        ).fetchone()
+        return None if row is None else unpack_match(a, b, row[0], json.loads(row[1]))
+
     # -- small memories -------------------------------------------------------------------------
 
     def remember(self, kind: str, name: str, value: Any) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -133,7 +134,8 @@ def _name(path: str) -> str:
 
 
 def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
-        clips: Path | None = None, reuse: bool = False) -> Outcome:
+        clips: Path | None = None, reuse: bool = False,
+        pictures: Path | None = None) -> Outcome:
     """Run ``dups`` over ``videos``: cold with defaults, then on the filled library.
 
     Args:
@@ -142,6 +144,8 @@ def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
         clips: Look for clips inside longer videos, too, among the videos of this folder.
         reuse: Keep the library of an earlier run, and its cost with it (nan where none is known,
             as for a library that another model's run filled).
+        pictures: A library whose kept pictures are embedded instead of decoding (for networks that
+            are a floor: cost unknown, and pairs of unlike length are not scored).
 
     Raises:
         RuntimeError: twinreel ended with something else than 0 or 1; its words are in it.
@@ -152,15 +156,17 @@ def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
     if cold:
         for path in out.iterdir():
             path.unlink()
+    if pictures:
+        shutil.copyfile(pictures, library)
+    wide = [] if pictures else ["--length-tolerance", "any"]
     base = [*shlex.split(command), "dups", "--library", str(library), *extra]
     before, started = _children_cpu(), time.monotonic()
     default = _report([*base, str(videos)], out / "default.json")
-    if cold:
+    if cold and not pictures:
         size = sum(p.stat().st_size for p in out.glob("library.db*"))
         cost.write_text(json.dumps({"cpu_s": _children_cpu() - before,
                                     "wall_s": time.monotonic() - started, "bytes": size}))
-    everything = _report([*base, str(videos), "--all-matches", "--length-tolerance", "any"],
-                         out / "all.json")
+    everything = _report([*base, str(videos), "--all-matches", *wide], out / "all.json")
     inside = _report([*base, str(clips), "--clips"], out / "clips.json") if clips else None
     unknown = {"cpu_s": float("nan"), "wall_s": float("nan"), "bytes": 0}
     paid = json.loads(cost.read_text()) if cost.is_file() else unknown

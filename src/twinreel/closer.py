@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from twinreel import picture
 from twinreel.align import ODD
@@ -100,7 +101,15 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     ]
     pictures = [(t, small(picture.from_jpeg(data))) for t, data in _some(strip, MOST_MOMENTS)]
     pictures = [(t, p) for t, p in pictures if p.std() > _FLAT]
-    found = [_align(task, line, pictures, beat) for line in task.lines]
+    shifts = np.linspace(-task.reach_s, task.reach_s, _SHIFTS)
+    asked = [(line, _some(_within(line, pictures), _WINDOWS)) for line in task.lines]
+    asked = [(line, moments) for line, moments in asked if len(_within(line, pictures)) >= _LEAST]
+    times = [line.speed * t + line.offset for line, moments in asked for t, _ in moments]
+    frames = iter(decoded(task, [t + s for t in times for s in shifts], beat))
+    found = []
+    for line, moments in asked:
+        rows = [(t, p, [next(frames) for _ in shifts]) for t, p in moments]
+        found.append(_align(line, rows, shifts, beat))
     longest = max((line.end - line.start for line in task.lines), default=1.0)
     laid = max((f for f in found if f is not None), key=lambda f: _likely(f, longest), default=None)
     if laid is None:
@@ -139,20 +148,20 @@ def _within(line: Line, pictures: Sequence[tuple[float, Floats]]) -> list[tuple[
 
 
 def _align(
-    task: CloserTask, line: Line, pictures: Sequence[tuple[float, Floats]], beat: Beat
+    line: Line,
+    rows: Sequence[tuple[float, Floats, Sequence[Floats | None]]],
+    shifts: npt.NDArray[np.float64],
+    beat: Beat,
 ) -> _Laid | None:
-    """Where b lies on a near one line, and the line on which the moments really meet."""
-    shown = _within(line, pictures)
-    if len(shown) < _LEAST:
-        return None
-    moments = _some(shown, _WINDOWS)
-    shifts = np.linspace(-task.reach_s, task.reach_s, _SHIFTS)
-    wanted = [line.speed * t + line.offset + s for t, _ in moments for s in shifts]
-    frames = decoded(task, wanted, beat)
-    rows = [frames[i : i + _SHIFTS] for i in range(0, len(frames), _SHIFTS)]
+    """Where b lies on a near one line, and the line on which the moments really meet.
+
+    Args:
+        rows: moments of a: seconds, picture, and b's pictures at each of the shifts, in seconds,
+            from where the line says.
+    """
     whole = [
-        (*moment, np.stack([f for f in row if f is not None]))
-        for moment, row in zip(moments, rows, strict=True)
+        (t, p, np.stack([f for f in row if f is not None]))
+        for t, p, row in rows
         if all(f is not None and f.std() > _FLAT for f in row)
     ]
     if len(whole) < 2:
@@ -187,28 +196,30 @@ def _fits(place: Place, a: Floats, b: Floats) -> Floats:
     The mean of two correlations: of the pictures, and of what sets each apart from the others,
     without which a still scene fits at any time.
     """
-    out = []
-    for s in range(b.shape[1]):
-        va, vb = (normal(v) for v in place.views(a, b[:, s]))
-        da, db = va - va.mean(axis=0), vb - vb.mean(axis=0)
-        size = np.sqrt((da * da).sum(axis=1).mean() * (db * db).sum(axis=1).mean())
-        out.append(((va * vb).sum(axis=1) + (da * db).sum(axis=1) / max(float(size), 1e-6)) / 2)
-    return np.stack(out, axis=1)
+    k, s = b.shape[:2]
+    seen_a, seen_b = place.views(a, b.reshape(k * s, *b.shape[2:]))
+    va, vb = normal(seen_a)[:, None], normal(seen_b).reshape(k, s, -1)
+    da, db = va - va.mean(axis=0), vb - vb.mean(axis=0)
+    size = np.sqrt((da * da).sum(axis=2).mean(axis=0) * (db * db).sum(axis=2).mean(axis=0))
+    changes = (da * db).sum(axis=2) / np.maximum(size, 1e-6)
+    out: Floats = ((va * vb).sum(axis=2) + changes) / 2
+    return out
 
 
 def _path(fits: Floats) -> Any:
     """The straight path through (k, s) with the best mean: int (k,) places. Speeds drift."""
     k, s = fits.shape
     along = np.linspace(-0.5, 0.5, k) if k > 1 else np.zeros(1)
+    drifts = np.array(sorted(range(-_DRIFT, _DRIFT + 1), key=abs))
+    at = np.rint(np.arange(s)[:, None] + drifts[:, None, None] * along).astype(int)
+    at = at.reshape(-1, k)  # every path, the straighter ones first
+    inside = (at.min(axis=1) >= 0) & (at.max(axis=1) < s)
+    at, cost = at[inside], _UNEVEN * np.abs(drifts).repeat(s)[inside]
+    means = fits[np.arange(k), at].mean(axis=1) - cost
     best, path = -2.0, np.zeros(k, int)
-    for drift in sorted(range(-_DRIFT, _DRIFT + 1), key=abs):
-        for middle in range(s):
-            at = np.rint(middle + drift * along).astype(int)
-            if at.min() < 0 or at.max() >= s:
-                continue
-            mean = float(fits[np.arange(k), at].mean()) - _UNEVEN * abs(drift)
-            if mean > best + 1e-3:  # a straighter path at equal fit
-                best, path = mean, at
+    for mean, tried in zip(means.tolist(), at, strict=True):
+        if mean > best + 1e-3:  # a straighter path at equal fit
+            best, path = mean, tried
     return path
 
 

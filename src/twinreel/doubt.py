@@ -32,6 +32,7 @@ from twinreel.workers import Idle, WorkerPool
 VERSION = 3  # part of the name under which a verdict is remembered
 HOPELESS = 0.002  # a lower score is not looked into: on the train split it was never a copy found
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
+TRIES = 2  # pairs of two families that are looked at, where the first is none
 PER_VIDEO = 3  # looks; the likeliest pairs come first
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
 REACH_S = 0.75  # how far off a moment may be, at most
@@ -220,14 +221,17 @@ class Doubts:
         most: dict[str, int] = {}  # copies of one member, by family
         for key, count in copies.items():
             most[family(key)] = max(count, most.get(family(key), 0))
+        tried = Counter(_between(family, m) for m in self._verdicts.values())
         best: dict[tuple[str, ...], tuple[int, Match]] = {}
         for m in self._left:
             known = copies[m.a] + copies[m.b]
-            between = tuple(sorted((family(m.a), family(m.b))))
+            between = _between(family, m)
             if between[0] == between[1]:
                 if max(copies[m.a], copies[m.b]) < HUB * most[between[0]]:
                     continue  # copies of one video, of which neither is likely to be kept
                 between = (m.a, m.b, "")
+            elif tried[between] >= TRIES:
+                continue
             if between not in best or known > best[between][0]:
                 best[between] = known, m
         looked: set[str] = set()
@@ -251,6 +255,11 @@ class Doubts:
         self._by_twins[self._pair(told)] = told
         if told.score >= self._look.sure and told.relation in COPIES:
             self._sure.append((told.a, told.b))
+
+
+def _between(family: Callable[[str], str], m: Match) -> tuple[str, ...]:
+    """The families of a match's videos."""
+    return tuple(sorted((family(m.a), family(m.b))))
 
 
 def families(pairs: Iterable[tuple[str, str]]) -> Callable[[str], str]:

@@ -32,7 +32,7 @@ from twinreel.workers import Idle, WorkerPool
 VERSION = 3  # part of the name under which a verdict is remembered
 HOPELESS = 0.002  # a lower score is not looked into: on the train split it was never a copy found
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
-TRIES = 2  # pairs of two families that are looked at, where the first is none
+TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
 PER_VIDEO = 3  # looks; the likeliest pairs come first
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
 REACH_S = 0.75  # how far off a moment may be, at most
@@ -150,7 +150,10 @@ class Doubts:
         if not self._look.calibration.closer_weights:
             return
         yield from self._known(_parted(matches, self._look.sure)[0])
-        while chosen := {self._pair(m): m for m in reversed(self._left)}:
+        while self._left:
+            chosen: dict[frozenset[str], Match] = {}
+            for m in self._left:
+                chosen.setdefault(self._pair(m), m)
             yield from self._look_at(chosen, progress)
 
     def _known(self, doubtful: Iterable[Match]) -> Iterator[tuple[Match, str]]:
@@ -221,6 +224,7 @@ class Doubts:
         most: dict[str, int] = {}  # copies of one member, by family
         for key, count in copies.items():
             most[family(key)] = max(count, most.get(family(key), 0))
+        size = Counter(map(family, copies.keys() | {k for m in self._left for k in (m.a, m.b)}))
         tried = Counter(_between(family, m) for m in self._verdicts.values())
         best: dict[tuple[str, ...], tuple[int, Match]] = {}
         for m in self._left:
@@ -230,7 +234,7 @@ class Doubts:
                 if max(copies[m.a], copies[m.b]) < HUB * most[between[0]]:
                     continue  # copies of one video, of which neither is likely to be kept
                 between = (m.a, m.b, "")
-            elif tried[between] >= TRIES:
+            elif tried[between] >= TRIES * min(size[between[0]], size[between[1]]):
                 continue
             if between not in best or known > best[between][0]:
                 best[between] = known, m

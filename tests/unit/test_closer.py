@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from tests import videos
+from twinreel import doubt
 from twinreel.closer import Closer, CloserTask, Line, look_closer
 from twinreel.compare import Calibration, Witness
 from twinreel.decode import Looked, LookTask, look
-from twinreel.doubt import PER_VIDEO, Look, closer_score, families, look_again
+from twinreel.doubt import PER_VIDEO, Doubts, Look, closer_score, families, look_again
 from twinreel.embed import features
 from twinreel.exact import content_key
 from twinreel.options import SampleOptions
@@ -199,6 +200,92 @@ def test_copies_that_belong_together_are_not_looked_at(source: Path, tmp_path: P
         sure = [Match(key, "m", 0.95, "copy"), Match("b", "m", 0.95, "copy")]
         stage = replace(_stage(library, {key: str(source)}), sure=0.9)
         assert not list(look_again([*sure, Match(key, "b", 0.5, "copy")], stage, _QUIET))
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[frozenset[str], float]:
+    """Looks that open nothing: what they will say of each pair (0 where it is not named), and
+    under `asked` the pairs in order."""
+    says: dict[frozenset[str], float] = {}
+    monkeypatch.setattr(doubt, "_task", lambda m, name, look: (CloserTask("", (), (), 1.0), m))
+
+    def looked(tasks: Any, look: Look, progress: Progress) -> Any:
+        for _, m in tasks:
+            pair = frozenset((m.a, m.b))
+            asked.append(pair)
+            yield replace(m, score=says.get(pair, 0.0)), ""
+
+    asked: list[frozenset[str]] = []
+    monkeypatch.setattr(doubt, "_looked", looked)
+    monkeypatch.setattr(doubt, "_asked", asked, raising=False)
+    return says
+
+
+def _pair(names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+def _looks(tmp_path: Path, sure: str, doubtful: str, name: str = "l") -> list[frozenset[str]]:
+    """The pairs looked at, in order; words like 'ab bc', the likeliest first."""
+    asked: list[frozenset[str]] = doubt._asked  # type: ignore[attr-defined]
+    asked.clear()
+    matches = [Match(*w, 0.95, "copy") for w in sure.split()]
+    matches += [Match(*w, 0.8 - n / 50, "copy") for n, w in enumerate(doubtful.split())]
+    with Library.open(tmp_path / f"{name}.db") as library:
+        stage = replace(_stage(library, {}), library=library, sure=0.9)
+        list(look_again(matches, stage, _QUIET))
+    return list(asked)
+
+
+def test_of_a_family_the_one_with_most_copies_is_looked_at(
+    tmp_path: Path, told: dict[frozenset[str], float]
+) -> None:
+    # x is likeliest beside b, but h has most copies; once that is settled, no other is asked.
+    told[_pair("hx")] = 0.97
+    assert _looks(tmp_path, "ah bh ch", "bx ax hx cx") == [_pair("hx")]
+
+
+def test_a_video_that_is_no_copy_is_looked_at_beside_two_of_a_family(
+    tmp_path: Path, told: dict[frozenset[str], float]
+) -> None:
+    pairs = _looks(tmp_path, "ah bh ch dh", "ax bx cx dx hx")
+    assert pairs == [_pair("hx"), _pair("ax")]
+    # And no more in the next run.
+    assert _looks(tmp_path, "ah bh ch dh", "ax bx cx dx hx") == []
+
+
+def test_who_joined_a_family_is_looked_at_beside_its_middle(
+    tmp_path: Path, told: dict[frozenset[str], float]
+) -> None:
+    # y is known beside the leaf a alone, then doubtful beside h, of the same family by now.
+    told[_pair("ay")] = 0.95
+    assert _looks(tmp_path, "ah bh ch", "ay") == [_pair("ay")]
+    assert _looks(tmp_path, "ah bh ch ay", "hy by", "n") == [_pair("hy")]
+
+
+def test_looks_at_strangers_are_bounded(tmp_path: Path, told: dict[frozenset[str], float]) -> None:
+    crowd = [f"x{c}" for c in "abcdefghij"]
+    pairs = _looks(tmp_path, "", " ".join(crowd))
+    assert len(pairs) == len(crowd)  # each of the others is looked at for the first time
+    between = " ".join(f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh" if a < b)
+    pairs = _looks(tmp_path, "", between, "n")
+    assert len(pairs) == len(set(pairs)) <= PER_VIDEO * 8 < len(between.split())
+
+
+def test_every_pair_that_a_group_hangs_on_is_looked_at_once(
+    tmp_path: Path, told: dict[frozenset[str], float]
+) -> None:
+    asked: list[frozenset[str]] = doubt._asked  # type: ignore[attr-defined]
+    told[_pair("kb")] = 0.99
+    matches = [Match(*sorted("k" + c), 0.5, "copy") for c in "abcde"]
+    with Library.open(tmp_path / "l.db") as library:
+        doubts = Doubts(replace(_stage(library, {}), library=library, sure=0.9))
+        found = {frozenset((m.a, m.b)): m.score for m, _ in doubts.settle_all(matches, _QUIET)}
+        assert found == {_pair("k" + c): 0.99 if c == "b" else 0.0 for c in "abcde"}
+        assert not list(doubts.settle_all([m for m in matches if m.b == "k"][:0], _QUIET))
+        again = list(doubts.settle_all(matches, _QUIET))
+        assert len(asked) == 5
+        assert {m.score for m, _ in again} == {0.99, 0.0}  # remembered, told again
 
 
 def test_proof_raises_the_score() -> None:

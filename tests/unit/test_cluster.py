@@ -69,7 +69,14 @@ def test_the_same_as_scikit_learn_on_the_full_matrix() -> None:
         assert got == [g for g in want if len(g) > 1]
 
 
-def cut(members: str, matches: Sequence[Match], keep: str, least: float = 0.9):
+def cut(
+    members: str,
+    matches: Sequence[Match],
+    keep: str,
+    least: float = 0.9,
+    seen: Sequence[Match] = (),
+):
+    """`seen`: what a closer look says of pairs."""
     table = {frozenset((x.a, x.b)): x for x in matches}
 
     def match(a: str, b: str) -> Match | None:
@@ -79,7 +86,19 @@ def cut(members: str, matches: Sequence[Match], keep: str, least: float = 0.9):
     def choose(names: Sequence[str]) -> str:
         return min(names, key=lambda n: (keep + members).index(n))
 
-    return cut_chains(members, match, choose, least, COPIES)
+    def settle(kept: str, others: Sequence[str]) -> bool:
+        told = [x for x in seen if {x.a, x.b} in [{kept, o} for o in others]]
+        table.update({frozenset((x.a, x.b)): x for x in told})
+        return any(x.score >= least for x in told)
+
+    return cut_chains(members, match, choose, least, COPIES, settle)
+
+
+def test_a_closer_look_mends_a_chain() -> None:
+    chain, far = [m("a", "b"), m("b", "c"), m("c", "d")], m("a", "c")
+    assert cut("abcd", chain, keep="a", seen=[far]) == [("a", ["a", "b", "c"])]
+    assert cut("abcd", chain, keep="a", seen=[far, m("a", "d", 0.5)]) == [("a", ["a", "b", "c"])]
+    assert cut("abcd", chain, keep="a", seen=[far, m("a", "d")]) == [("a", ["a", "b", "c", "d"])]
 
 
 def test_a_chain_is_cut_at_the_kept_file() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from twinreel import models, scoring
+from twinreel import doubt, models, scoring
 from twinreel.discover import Discovery
+from twinreel.doubt import HOPELESS
 from twinreel.embed import features
+from twinreel.inventory import quick
 from twinreel.options import DupsOptions, gather
 from twinreel.progress import Progress
 from twinreel.scoring import Scoring
 from twinreel.store import Library
-from twinreel.types import VideoFile
+from twinreel.types import Match, VideoFile
 
 DIM = 32
 
@@ -56,3 +60,39 @@ def test_pairs_do_not_depend_on_what_is_in_memory_at_once(
     assert len(whole) >= 15
     for rows in (1, 17, 60):
         assert _scored(tmp_path / str(rows), rows, monkeypatch) == whole
+
+
+def test_a_group_asks_for_the_doubtful_pairs_it_hangs_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for those that are hopeless, were looked at before or were said not to match."""
+    asked = []
+
+    def looked(tasks: list[tuple[str, Match]], *_: object) -> Iterator[tuple[Match, str]]:
+        for _, m in tasks:
+            asked.append((m.a, m.b))
+            yield replace(m, score=0.97), ""
+
+    monkeypatch.setattr(doubt, "_task", lambda m, name, look: (name, m))
+    monkeypatch.setattr(doubt, "_looked", looked)
+    options = gather({"model": "dctgrad.v1"}, DupsOptions)
+    with Library.open(tmp_path / "l.db") as library:
+        found = Discovery((), {}, (), ())
+        run = Scoring(library, options, found, Progress(False), spec=models.get("dctgrad.v1"))
+        run.name_model()
+        run.calibration = replace(run.calibration, closer_weights=(1.0, 1.0))
+        _fill(run, range(5), np.random.default_rng(1))
+        kept, *others = (f.key or "" for f in run.files)
+        scores = (0.5, 0.6, HOPELESS / 2, 0.4)
+        pairs = [Match(kept, k, s, "copy") for k, s in zip(others, scores, strict=True)]
+        library.put_pairs(run.context, [kept, *others], pairs)
+        library.remember("unmatched", " ".join(sorted((quick(kept), quick(others[3])))), {})
+        told = run.settle([(m.a, m.b) for m in pairs])
+        assert asked == [(kept, others[1]), (kept, others[0])]  # the likeliest first
+        assert {(m.b, m.score) for m in told} == {(others[0], 0.97), (others[1], 0.97)}
+        for m in told:
+            assert library.pair(run.context, m.a, m.b) == m
+        assert run.settle([(m.a, m.b) for m in pairs]) == [] and len(asked) == 2
+        run.partial = True  # after Ctrl-C nothing more is begun
+        library.put_pairs(run.context, (), pairs)
+        assert run.settle([(m.a, m.b) for m in pairs]) == []

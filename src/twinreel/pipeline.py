@@ -148,6 +148,15 @@ class Run(Scoring):
             self.notes.append(f"no video matches --protect {pattern}")
         if self.not_reached:
             self.notes.append(f"{self.not_reached} files were not reached")
+        elif self.partial:
+            failed = {f.path for f in self.failures}
+            known = self.library.known(self.model, self.sampling)
+            left = sum(f.key not in known and f.path not in failed for f in self.files)
+            if left:
+                self.notes.append(
+                    f"{left} of {len(self.files)} videos were not looked at yet; "
+                    "the same command goes on with them"
+                )
         unlike = sum(
             m.score >= self.min_score and m.relation in ("contains", "part_of", "overlap")
             for m in self.matches.values()

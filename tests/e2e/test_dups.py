@@ -576,6 +576,8 @@ def test_ctrl_c_writes_what_is_known_and_the_next_run_goes_on(tmp_path: Path) ->
     assert first["partial"] and "(partial: the run was interrupted)" in done.out
     kept = dict(_rows(library))
     assert 2 <= len(kept) < 10
+    left = re.search(r"(\d+) of 11 videos were not looked at yet", done.out)
+    assert left and 10 - len(kept) <= int(left[1]) <= 11 - len(kept), done
     again = command.dups(tmp_path, folder, "-o", tmp_path / "r2.json", "-j", "2")
     assert again.code == 0, again
     second = command.report(tmp_path / "r2.json")

@@ -156,6 +156,11 @@ class Doubts:
                 chosen.setdefault(self._pair(m), m)
             yield from self._look_at(chosen, progress)
 
+    def known(self, matches: Iterable[Match]) -> Iterator[Match]:
+        """The doubtful ones that an earlier look settles, as it told them; nothing is opened."""
+        for m, _ in self._known(_parted(matches, self._look.sure)[0]):
+            yield m
+
     def _known(self, doubtful: Iterable[Match]) -> Iterator[tuple[Match, str]]:
         """What was seen before; the rest is left."""
         self._left = []
@@ -225,7 +230,7 @@ class Doubts:
         for key, count in copies.items():
             most[family(key)] = max(count, most.get(family(key), 0))
         size = Counter(map(family, copies.keys() | {k for m in self._left for k in (m.a, m.b)}))
-        tried = Counter(_between(family, m) for m in self._verdicts.values())
+        tried = Counter(_between(family, m) for m in self._by_twins.values())
         best: dict[tuple[str, ...], tuple[int, Match]] = {}
         for m in self._left:
             known = copies[m.a] + copies[m.b]

@@ -87,6 +87,7 @@ class Run(Scoring):
             self.crowds, self.settle,
         )  # fmt: skip
         groups, used = grouping.groups()
+        self.spread()
         groups = self._heard(groups, grouping)
         report = Report(
             library=str(self.library.path),

@@ -36,6 +36,7 @@ class Scoring(Looking):
 
     matches: dict[tuple[str, str], Match] = field(default_factory=dict)  # by keys, a < b
     crowds: large.Held | None = None
+    _settled: bool = False  # whether a group asked for a closer look
 
     @property
     def context(self) -> str:
@@ -108,22 +109,23 @@ class Scoring(Looking):
         """Settle doubtful pairs by laying their pictures on each other."""
         if not self.options.compare.closer:
             return
-        path = {f.key: f.path for f in self.files if f.key}
-        removed = self.library.recall_all("removed")
-        known = path.keys() | removed.keys()
-        asked = (
-            m
-            for m in self.library.pairs(self.context, HOPELESS)
-            if (m.a in path and m.b in known) or (m.b in path and m.a in removed)
-        )
         left = 0
-        for m, why in self._doubts.settle(asked, self.progress):
+        for m, why in self._doubts.settle(self._likely(), self.progress):
             if why:
                 left += 1
             else:
                 self.library.put_pairs(self.context, (), [m])
         if left:
             self.notes.append(f"{left} doubtful pairs could not be looked at again")
+
+    def _likely(self) -> Iterator[Match]:
+        """Pairs of this run's files, and of what was removed, that are not hopeless."""
+        path = {f.key for f in self.files if f.key}
+        removed = self.library.recall_all("removed")
+        known = path | removed.keys()
+        for m in self.library.pairs(self.context, HOPELESS):
+            if (m.a in path and m.b in known) or (m.b in path and m.a in removed):
+                yield m
 
     @functools.cached_property
     def _doubts(self) -> Doubts:
@@ -146,7 +148,20 @@ class Scoring(Looking):
                 if not why:
                     self.library.put_pairs(self.context, (), [m])
                     found.append(m)
+        self._settled |= bool(found)
         return found
+
+    def spread(self) -> None:
+        """What was seen of a kept file, said of those that show the very same pictures, too."""
+        if not self._settled:
+            return
+        told = list(self._doubts.known(self._likely()))
+        self.library.put_pairs(self.context, (), told)
+        here = {f.key for f in self.files}
+        for m in told:
+            listed = self.options.compare.all_matches or m.score >= self.min_score
+            if listed and m.a in here and m.b in here and self._wanted(m.a, m.b):
+                self.matches[(m.a, m.b)] = m
 
     def look_with(
         self, path: dict[str, str], read: Callable[[str], Features], picture: Callable[[str], Rect]

@@ -152,7 +152,7 @@ def run(command: str, videos: Path, out: Path, extra: Sequence[str] = (), *,
     """
     out.mkdir(parents=True, exist_ok=True)
     library, cost = out / "library.db", out / "cost.json"
-    cold = not (reuse and library.is_file())
+    cold = bool(pictures) or not (reuse and library.is_file())
     if cold:
         for path in out.iterdir():
             path.unlink()

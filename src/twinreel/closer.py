@@ -102,8 +102,8 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     pictures = [(t, small(picture.from_jpeg(data))) for t, data in _some(strip, MOST_MOMENTS)]
     pictures = [(t, p) for t, p in pictures if p.std() > _FLAT]
     shifts = np.linspace(-task.reach_s, task.reach_s, _SHIFTS)
-    asked = [(line, _some(_within(line, pictures), _WINDOWS)) for line in task.lines]
-    asked = [(line, moments) for line, moments in asked if len(_within(line, pictures)) >= _LEAST]
+    within = [(line, _within(line, pictures)) for line in task.lines]
+    asked = [(line, _some(shown, _WINDOWS)) for line, shown in within if len(shown) >= _LEAST]
     times = [line.speed * t + line.offset for line, moments in asked for t, _ in moments]
     frames = iter(decoded(task, [t + s for t in times for s in shifts], beat))
     found = []

@@ -81,16 +81,21 @@ def cut_chains(
         found = match(kept, name)
         return found is not None and found.score >= min_score and found.relation in relations
 
+    def untied(kept: str) -> list[str]:
+        return [name for name in left if name != kept and not tied(kept, name)]
+
     left = sorted(members)
     groups = []
     while len(left) > 1:
         kept = choose(left)
-        while settle(kept, [n for n in left if n != kept and not tied(kept, n)]):
-            if (better := choose(left)) == kept:
+        apart = untied(kept)
+        while settle(kept, apart):
+            kept, before = choose(left), kept
+            apart = untied(kept)
+            if kept == before:
                 break
-            kept = better
-        together = [name for name in left if name == kept or tied(kept, name)]
+        together = sorted(set(left) - set(apart))
         if len(together) > 1:
             groups.append((kept, together))
-        left = [name for name in left if name not in together]
+        left = apart
     return groups

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,16 @@ def at_once(run: Callable[[Pixels], Floats]) -> Begin:
     return begin
 
 
+def aside(run: Callable[[Pixels], Floats], thread: Executor) -> Begin:
+    """A network that computes in a thread of its own: who fills the batches goes on meanwhile."""
+
+    def begin(pixels: Pixels) -> Begun:
+        made = thread.submit(run, pixels)
+        return Begun(made.done, made.result)
+
+    return begin
+
+
 class Batcher:
     """Collects rows and runs them `size` at a time.
 
@@ -67,6 +78,8 @@ class Batcher:
         self._pending[shape].append((video, first, pixels))
         while sum(len(p) for _, _, p in self._pending[shape]) >= self._size:
             self._batch(shape)
+        while self._flying and self._flying[0][0].ready():
+            self._land()
 
     def step(self) -> bool:
         """Run one batch of what waits, full or not, else deliver one that is ready.

@@ -9,13 +9,14 @@ weighed (compare.py).
 
 from __future__ import annotations
 
+import hashlib
 import math
 import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 import numpy as np
@@ -33,6 +34,7 @@ ROUNDING = 1e-4  # by which a sketch may be too low
 BLOCK_CELLS = 24_000_000  # similarities held at a time; bounds memory to about 0.1 GB
 QUERY_ROWS = 1024  # moments of one video that are asked for in a library-wide search
 PARALLEL_FROM = 2000  # fewer pairs are not worth starting processes for
+Told = dict[tuple[bytes, bytes, bool], Match | None]  # by what two features hold
 
 
 def length_alike(a: float, b: float, tolerance: tuple[float, float]) -> bool:
@@ -207,10 +209,13 @@ def compare_all(
     if jobs < 2 or len(head) < PARALLEL_FROM:
         # Products of single pairs are small: threads that share one cost more than they save.
         blas, rest = ThreadpoolController(), chain(head, pairs)
+        told: Told = {}
         while chunk := list(islice(rest, 64)):
             with blas.limit(limits=1, user_api="blas"):
-                found = compare_some(chunk, calibration)
+                found = compare_some(chunk, calibration, told)
             yield from found
+            if len(told) > PARALLEL_FROM:
+                told.clear()
         return
     context = multiprocessing.get_context("spawn")
     with one_thread(), ProcessPoolExecutor(jobs, context, ignore_interrupt) as pool:
@@ -224,9 +229,31 @@ def compare_all(
             yield from future.result()
 
 
-def compare_some(pairs: list[tuple[Features, Features]], calibration: Calibration) -> list[Match]:
-    """`compare` on several pairs, without those that share nothing: a process's share of work."""
-    return [m for a, b in pairs if (m := compare(a, b, calibration)) is not None]
+def compare_some(
+    pairs: list[tuple[Features, Features]], calibration: Calibration, told: Told | None = None
+) -> list[Match]:
+    """`compare` on several pairs, without those that share nothing: a process's share of work.
+
+    told: what was found of pairs before; a copy in another container has the very same features.
+    """
+    told = {} if told is None else told
+    found = []
+    for a, b in pairs:
+        pair = (_digest(a), _digest(b), a.key < b.key)  # pairs are aligned in the order of keys
+        if pair not in told:
+            told[pair] = compare(a, b, calibration)
+        if (m := told[pair]) is not None:
+            found.append(replace(m, a=a.key, b=b.key))
+    return found
+
+
+def _digest(f: Features) -> bytes:
+    """Of all that `compare` reads."""
+    named = repr((f.model, f.sampling, f.duration_s))
+    digest = hashlib.blake2b(named.encode(), digest_size=16)
+    for part in (f.vectors, f.spans_s, f.blank):
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.digest()
 
 
 def ignore_interrupt() -> None:

@@ -7,6 +7,7 @@ video do not depend on its neighbours beyond float noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from twinreel import batches
 from twinreel.types import Features, Floats, FrameBatch, Pixels, Seconds
 
 Forward = Callable[[Pixels], Floats]
+AHEAD = 2  # batches that wait for the network, beside the one it has
 
 
 @dataclass
@@ -35,12 +37,21 @@ class Batcher:
 
     `add(name, chunk, blank)` and `close(name, note)`; both yield (name, note, times, blank,
     vectors) of videos that are complete. `drop(name)` forgets a failed video. `flush()` at the end.
+    The network runs in a thread beside: who reads what decoders send does not keep them waiting.
     """
 
     def __init__(self, forward: Forward, batch_size: int) -> None:
         self._open: dict[str, _Open] = {}
         self._complete: list[str] = []
-        self._batches = batches.Batcher(batches.at_once(forward), batch_size, self._keep)
+        self._thread = ThreadPoolExecutor(1, "network")
+        begin = batches.aside(forward, self._thread)
+        self._batches = batches.Batcher(begin, batch_size, self._keep, AHEAD)
+
+    def __enter__(self) -> Batcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def add(self, name: str, chunk: FrameBatch, blank: Any) -> Iterator[tuple[Any, ...]]:
         video = self._open.setdefault(name, _Open())
@@ -61,8 +72,8 @@ class Batcher:
         self._batches.drop(name)
 
     def flush(self) -> Iterator[tuple[Any, ...]]:
-        while self._batches.step():
-            yield from self._finished()
+        self._batches.flush()
+        yield from self._finished()
 
     def _keep(self, name: str, first: int, vectors: Floats) -> None:
         self._open[name].rows.append(vectors)

@@ -75,10 +75,10 @@ def look_all(
         total_s=lambda task: limit[task.path],
         idle=run.idle,
     )
-    with pool, run.progress.stage("look", len(files)) as tick:
+    batcher = Batcher(forward or lazy(run), run.options.model.batch_size)
+    with pool, batcher, run.progress.stage("look", len(files)) as tick:
         if rest:
             pool.start()  # they import while the network loads
-        batcher = Batcher(forward or lazy(run), run.options.model.batch_size)
         if kept:
             run.notes.append(f"{len(kept)} videos were embedded from kept pictures, not decoded")
         for file in kept:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinreel.batches import Batcher, at_once
+from twinreel.batches import Batcher, Begun, aside, at_once
 from twinreel.extract.principal import Projection
 
 SHAPES = ((2, 3, 3), (3, 2, 3))
@@ -78,14 +80,41 @@ def test_a_failed_video_takes_only_its_own_rows() -> None:
 
 def test_a_video_that_fails_while_its_rows_are_computed() -> None:
     got = []
-    flat = at_once(lambda p: p.reshape(len(p), -1))
-    batcher = Batcher(flat, 4, lambda v, f, x: got.append((v, f, len(x))), ahead=1)
+    done = []  # the network takes its time
+
+    def slow(pixels: np.ndarray) -> Begun:
+        return Begun(lambda: bool(done), lambda: pixels.reshape(len(pixels), -1))
+
+    batcher = Batcher(slow, 4, lambda v, f, x: got.append((v, f, len(x))), ahead=1)
     batcher.add("a", 0, np.zeros((3, 2, 2, 3), np.uint8))
     batcher.add("b", 0, np.zeros((2, 2, 2, 3), np.uint8))
     batcher.drop("a")
     assert not got
-    assert [batcher.step(), batcher.step(), batcher.step()] == [True, True, False]
+    assert batcher.step()  # what waits is begun; of two one must end
+    assert got == [("b", 0, 1)] and not batcher.step()
+    done.append(True)
+    assert [batcher.step(), batcher.step()] == [True, False]
     assert got == [("b", 0, 1), ("b", 1, 1)]
+
+
+def test_rows_in_a_thread_come_back_in_order_and_an_error_too() -> None:
+    got = []
+
+    def network(pixels: np.ndarray) -> np.ndarray:
+        if pixels.max() > 9:
+            raise ValueError("nine is enough")
+        return pixels.reshape(len(pixels), -1).astype(np.float32)
+
+    with ThreadPoolExecutor(1) as thread:
+        batcher = Batcher(aside(network, thread), 2, lambda v, f, x: got.append((f, x)), ahead=2)
+        for k in range(9):
+            batcher.add("a", k, np.full((1, 1, 1, 1), k, np.uint8))
+        batcher.flush()
+        assert np.concatenate([x for _, x in got]).ravel().tolist() == list(range(9))
+        assert [f for f, _ in got] == list(range(9))
+        batcher.add("a", 9, np.full((1, 1, 1, 1), 10, np.uint8))
+        with pytest.raises(ValueError, match="nine"):
+            batcher.flush()
 
 
 def test_projection_keeps_what_differs_most_and_is_the_same_every_time() -> None:

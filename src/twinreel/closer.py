@@ -31,8 +31,10 @@ from twinreel.types import Floats
 MOST_MOMENTS = 32  # that are compared in the end
 _WINDOWS = 5  # moments around which the shift in time is looked for
 _SHIFTS = 17
-_DRIFT = 12  # shifts by which the last window may be off from the first
+_DRIFT = 12  # shifts by which the last window may be off from the first, at most
+_OFF_SPEED = 0.06  # by which a line's speed may be off: two of the speeds that are tried lie so far
 _UNEVEN = 0.004  # fit that each of them costs: most copies run at the speed of their source
+_FINER = (0.0, -1.0, -0.5, 0.5, 1.0)  # shifts by which a line may be off when it is found
 _ROUGH = (8, 4, 12)  # shifts at which pictures are laid on each other
 _GOOD = 0.9
 PLAIN = 0.03  # fit that another speed than the source's costs, or a line of no length
@@ -114,20 +116,89 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     laid = max((f for f in found if f is not None), key=lambda f: _likely(f, longest), default=None)
     if laid is None:
         return None
-    line, place = laid.line, laid.place
-    shown = _within(line, pictures)
-    wanted = [line.speed * t + line.offset for t, _ in shown]
-    seen = decoded(task, wanted, beat)
-    both = zip(shown, seen, strict=True)
-    pairs = [(t, p, q) for (t, p), q in both if q is not None and q.std() > _FLAT]
-    if len(pairs) < _LEAST:
+    seen = _seen(task, laid, [t for t, _ in _within(laid.line, pictures)], shifts, beat)
+    if seen is None:
         return None
-    a, b = place.views(np.stack([p for _, p, _ in pairs]), np.stack([q for _, _, q in pairs]))
-    va, vb = normal(a), normal(b)
-    each = (va * vb).sum(axis=1)
-    usual = float(np.median(each))
-    alike = [t for (t, _, _), c in zip(pairs, each, strict=True) if c >= usual - _UNLIKE]
-    return Closer(hear(va, vb), usual, len(pairs), line, place, (alike[0], alike[-1]))
+    usual = float(np.median(seen.each))
+    # Where a piece ends, one of them goes on with something else: that is no witness.
+    alike = np.nonzero(seen.each >= usual - _UNLIKE)[0]
+    first, last = int(alike[0]), int(alike[-1]) + 1
+    if last - first < _LEAST:
+        return None
+    witness = hear(seen.a[first:last], seen.b[first:last])
+    span = (seen.times[first], seen.times[last - 1])
+    return Closer(witness, usual, last - first, seen.line, laid.place, span)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Moments of a, in seconds, and the rows of both pictures there; each: their correlations."""
+
+    line: Line
+    times: list[float]
+    a: Floats
+    b: Floats
+    each: Floats
+
+
+def _seen(
+    task: CloserTask,
+    laid: _Laid,
+    times: Sequence[float],
+    shifts: npt.NDArray[np.float64],
+    beat: Beat,
+) -> _Seen | None:
+    """The shared part of both at moments of a, at the finest; None where too few show anything.
+
+    A line was found to a shift: half of one more and less is tried, the same for all moments.
+    """
+    tries = [float(shifts[1] - shifts[0]) * k for k in _FINER]
+    near_a, near_b, place = _zoomed(laid.place, task.picture)
+    there = [laid.line.speed * t + laid.line.offset for t in times]
+    frames = decoded(replace(task, picture=near_b), [t + s for t in there for s in tries], beat)
+    jpegs = dict(task.strip)
+    cuts = [small(picture.cut(picture.from_jpeg(jpegs[t]), near_a, task.size)) for t in times]
+    best: _Seen | None = None
+    for k, by in enumerate(tries):
+        shown = [
+            (t, p, q)
+            for t, p, q in zip(times, cuts, frames[k :: len(tries)], strict=True)
+            if q is not None and q.std() > _FLAT
+        ]
+        if len(shown) < _LEAST:
+            continue
+        at, p, q = zip(*shown, strict=True)
+        va, vb = (normal(v) for v in place.views(np.stack(p), np.stack(q)))
+        each = (va * vb).sum(axis=1)
+        if best is None or _level(each) > _level(best.each) + 1e-4:
+            line = replace(laid.line, offset=laid.line.offset + by)
+            best = _Seen(line, list(at), va, vb, each)
+    return best
+
+
+def _level(each: Floats) -> float:
+    """Of some correlations: neither a few bad ones nor the many good ones alone."""
+    return float(np.median(each) + each.mean())
+
+
+def _zoomed(place: Place, inside: Rect) -> tuple[Rect, Rect, Place]:
+    """What to cut out of a and of b so that a small part of one fills its pictures, and how b lies
+    on a then: shrunk pictures would be compared at a fraction of the little that is left of them.
+
+    Args:
+        inside: where b's picture is in its frame.
+    """
+    if place.turns or place.part == WHOLE:
+        return WHOLE, inside, place
+    rest = replace(place, part=WHOLE)
+    if place.inside:
+        return place.part, inside, rest
+    left, top, right, bottom = place.part
+    if place.mirrored:
+        left, right = 1 - right, 1 - left
+    x, y = inside[0], inside[1]
+    wide, tall = inside[2] - x, inside[3] - y
+    return WHOLE, (x + left * wide, y + top * tall, x + right * wide, y + bottom * tall), rest
 
 
 @dataclass(frozen=True)
@@ -171,7 +242,8 @@ def _align(
     each = np.arange(len(a))
     place = Place()
     fits = _fits(place, a, b)
-    path = _path(fits)
+    drift = min(_DRIFT, 1 + int(_OFF_SPEED * np.ptp(times) / (shifts[1] - shifts[0])))
+    path = _path(fits, drift)
     plain = place.views(a, b[each, path])
     if fit(*plain) < _GOOD:  # not as it is: look for other ways
         for at in (path, *(np.full(len(a), s) for s in _ROUGH)):
@@ -181,10 +253,10 @@ def _align(
                 place = tried
             if place.fit >= _GOOD:
                 break
-        path = _path(_fits(place, a, b))
+        path = _path(_fits(place, a, b), drift)
         place = register(a, b[each, path])
         fits = _fits(place, a, b)
-        path = _path(fits)
+        path = _path(fits, drift)
     slope, shift = np.polyfit(times, shifts[path], 1) if np.ptp(path) else (0.0, shifts[path[0]])
     line = replace(line, speed=line.speed + float(slope), offset=line.offset + float(shift))
     return _Laid(line, place, float(fits[each, path].mean()))
@@ -206,11 +278,12 @@ def _fits(place: Place, a: Floats, b: Floats) -> Floats:
     return out
 
 
-def _path(fits: Floats) -> Any:
-    """The straight path through (k, s) with the best mean: int (k,) places. Speeds drift."""
+def _path(fits: Floats, drift: int) -> Any:
+    """The straight path through (k, s) with the best mean: int (k,) places. Speeds drift, from the
+    first to the last by at most so many places."""
     k, s = fits.shape
     along = np.linspace(-0.5, 0.5, k) if k > 1 else np.zeros(1)
-    drifts = np.array(sorted(range(-_DRIFT, _DRIFT + 1), key=abs))
+    drifts = np.array(sorted(range(-drift, drift + 1), key=abs))
     at = np.rint(np.arange(s)[:, None] + drifts[:, None, None] * along).astype(int)
     at = at.reshape(-1, k)  # every path, the straighter ones first
     inside = (at.min(axis=1) >= 0) & (at.max(axis=1) < s)

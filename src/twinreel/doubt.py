@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from twinreel.align import ODD
 from twinreel.closer import Closer, CloserTask, Line, work
 from twinreel.compare import (
     SHORT_AGREES,
@@ -29,13 +30,14 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 3  # part of the name under which a verdict is remembered
+VERSION = 4  # part of the name under which a verdict is remembered
 HOPELESS = 0.002  # a lower score is not looked into: on the train split it was never a copy found
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
-PER_VIDEO = 3  # looks; the likeliest pairs come first
+PER_STRETCH = 3  # looks at the same seconds of a video; the likeliest pairs come first
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
 REACH_S = 0.75  # how far off a moment may be, at most
+Span = tuple[float, float]  # seconds
 _LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
 _STALL_S, _TOTAL_S = 30.0, 120.0
 
@@ -129,7 +131,22 @@ class Doubts:
 
     def _count(self) -> None:
         self._by_twins = {self._pair(m): m for m in self._verdicts.values()}
-        self._looks = Counter(key for pair in self._by_twins for key in pair)
+        self._looks: defaultdict[str, list[Span]] = defaultdict(list)
+        for m in self._by_twins.values():
+            self._looked_at(m)
+
+    def _looked_at(self, m: Match) -> None:
+        """Note which seconds of either video have had a look."""
+        for key, span in _stretches(m):
+            self._looks[self._twin(key)].append(span)
+
+    def _is_due(self, m: Match) -> bool:
+        """Whether what one of the videos shares has not been looked at often enough. A compilation
+        has as many stretches as sources, and each may be looked at as often as a whole video."""
+        return any(
+            sum(_mostly(span, done) for done in self._looks[self._twin(key)]) < PER_STRETCH
+            for key, span in _stretches(m)
+        )
 
     def settle(self, matches: Iterable[Match], progress: Progress) -> Iterator[tuple[Match, str]]:
         """See look_again."""
@@ -178,7 +195,7 @@ class Doubts:
         tasks = []
         for pair, m in chosen.items():
             if (task := _task(m, self._name(m), self._look)) is not None:
-                self._looks.update(pair)
+                self._looked_at(m)
                 tasks.append(task)
             else:  # perhaps one of the same pictures can be opened
                 del same[pair]
@@ -247,8 +264,7 @@ class Doubts:
         chosen: dict[frozenset[str], Match] = {}
         for _, m in best.values():
             pair = self._pair(m)
-            due = min(self._looks[key] for key in pair) < PER_VIDEO
-            if due and not pair <= looked:
+            if not pair <= looked and self._is_due(m):
                 looked |= pair
                 chosen[pair] = m
         return chosen
@@ -264,6 +280,20 @@ class Doubts:
         self._by_twins[self._pair(told)] = told
         if told.score >= self._look.sure and told.relation in COPIES:
             self._sure.append((told.a, told.b))
+
+
+def _stretches(m: Match) -> tuple[tuple[str, Span], ...]:
+    """(key, the longest shared stretch of it in seconds) of both videos."""
+    if not m.segments:
+        return (m.a, (0.0, math.inf)), (m.b, (0.0, math.inf))
+    s = max(m.segments, key=lambda s: s.a[1] - s.a[0])
+    return (m.a, s.a), (m.b, s.b)
+
+
+def _mostly(span: Span, other: Span) -> bool:
+    """Whether half of the shorter of two stretches lies in the other."""
+    shared = min(span[1], other[1]) - max(span[0], other[0])
+    return shared > 0.5 * min(span[1] - span[0], other[1] - other[0])
 
 
 def _between(family: Callable[[str], str], m: Match) -> tuple[str, ...]:
@@ -301,11 +331,19 @@ def _task(m: Match, name: str, look: Look) -> tuple[CloserTask, Match] | None:
 
 
 def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
-    """Where the moments may meet: the longest segment; from end to end, where lengths are alike."""
+    """Where the moments may meet: the longest segment; from end to end, where lengths are alike.
+
+    At an odd speed a segment may be pieces at the plain one, with something put in between or left
+    out: then its first half may go on as it begins, its second may end as it does.
+    """
     lines = []
     if m.segments:
         s = max(m.segments, key=lambda s: s.a[1] - s.a[0])
         lines.append(Line(s.speed, s.b[0] - s.speed * s.a[0], *s.a))
+        if abs(math.log(s.speed)) > ODD:
+            middle = (s.a[0] + s.a[1]) / 2
+            lines.append(Line(1.0, s.b[0] - s.a[0], s.a[0], middle))
+            lines.append(Line(1.0, s.b[1] - s.a[1], middle, s.a[1]))
     like = abs(math.log(max(b.duration_s, 1e-3) / max(a.duration_s, 1e-3))) < _LIKE_LENGTH
     plain = any(
         abs(x.speed - 1) < 0.01 and abs(x.offset) < 0.1 and x.end - x.start > 0.9 * a.duration_s

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from twinreel import picture
 from twinreel.align import ODD
@@ -157,7 +158,7 @@ def _seen(
     there = [laid.line.speed * t + laid.line.offset for t in times]
     frames = decoded(replace(task, picture=near_b), [t + s for t in there for s in tries], beat)
     jpegs = dict(task.strip)
-    cuts = [small(picture.cut(picture.from_jpeg(jpegs[t]), near_a, task.size)) for t in times]
+    cuts = [small(picture.from_jpeg(jpegs[t]), near_a) for t in times]
     best: _Seen | None = None
     for k, by in enumerate(tries):
         shown = [
@@ -312,15 +313,23 @@ def decoded(task: CloserTask, times_s: Sequence[float], beat: Beat) -> list[Floa
                 for i, at, frame in frames_at(container, stream, times, task.path, beat, Tally()):
                     if abs(at - order[i]) < 1e-3:
                         upright = np.rot90(shrink(frame), rotation_of(frame))
-                        out[order[i]] = small(picture.cut(upright, task.picture, task.size))
+                        out[order[i]] = small(upright, task.picture)
     return [out.get(t) for t in times_s]
 
 
-def small(pixels: Any) -> Floats:
-    """uint8 (160, 160, 3) -> grey float32 (80, 80)."""
-    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    h, w = grey.shape
-    out: Floats = grey.reshape(SIDE, h // SIDE, SIDE, w // SIDE).mean(axis=(1, 3))
+def small(pixels: Any, part: Rect = WHOLE) -> Floats:
+    """A part of a picture, uint8 (h, w, 3) -> grey float32 (80, 80)."""
+    image = Image.fromarray(np.ascontiguousarray(pixels)).convert("L")
+    w, h = image.size
+    fine = 2 * SIDE
+    if part == WHOLE and w == h and w % fine == 0:
+        image = image.reduce(w // fine) if w > fine else image
+    else:
+        box = (part[0] * w, part[1] * h, part[2] * w, part[3] * h)
+        image = image.resize((fine, fine), Image.Resampling.BILINEAR, box=box)
+    grey = np.asarray(image, np.float32)
+    fours = grey[::2, ::2] + grey[1::2, ::2] + grey[::2, 1::2] + grey[1::2, 1::2]
+    out: Floats = fours * np.float32(0.25)
     return out
 
 

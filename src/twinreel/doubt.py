@@ -38,6 +38,7 @@ PER_STRETCH = 3  # looks at the same seconds of a video; the likeliest pairs com
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
 REACH_S = 0.75  # how far off a moment may be, at most
 Span = tuple[float, float]  # seconds
+_ALL: Span = (0.0, 1e9)
 _LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
 _STALL_S, _TOTAL_S = 30.0, 120.0
 
@@ -285,7 +286,7 @@ class Doubts:
 def _stretches(m: Match) -> tuple[tuple[str, Span], ...]:
     """(key, the longest shared stretch of it in seconds) of both videos."""
     if not m.segments:
-        return (m.a, (0.0, math.inf)), (m.b, (0.0, math.inf))
+        return (m.a, _ALL), (m.b, _ALL)
     s = max(m.segments, key=lambda s: s.a[1] - s.a[0])
     return (m.a, s.a), (m.b, s.b)
 

@@ -106,7 +106,7 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     pictures = [(t, p) for t, p in pictures if p.std() > _FLAT]
     shifts = np.linspace(-task.reach_s, task.reach_s, _SHIFTS)
     within = [(line, _within(line, pictures)) for line in task.lines]
-    asked = [(line, _some(shown, _WINDOWS)) for line, shown in within if len(shown) >= _LEAST]
+    asked = [(line, _some(_inner(at), _WINDOWS)) for line, at in within if len(at) >= _LEAST]
     times = [line.speed * t + line.offset for line, moments in asked for t, _ in moments]
     frames = iter(decoded(task, [t + s for t in times for s in shifts], beat))
     found = []
@@ -213,6 +213,12 @@ def _likely(laid: _Laid, longest_s: float) -> float:
     """The fit, and a little for the plain speed and for a long line, which are likelier."""
     plain = abs(laid.line.speed - 1) < ODD
     return laid.fit + PLAIN * (plain + (laid.line.end - laid.line.start) / max(longest_s, 1e-3))
+
+
+def _inner(moments: Sequence[Any]) -> Sequence[Any]:
+    """Without the outermost, which may lie outside of what is shared, where enough are left."""
+    out = max(1, len(moments) // 10)
+    return moments[out:-out] if len(moments) >= _LEAST + 2 * out else moments
 
 
 def _within(line: Line, pictures: Sequence[tuple[float, Floats]]) -> list[tuple[float, Floats]]:

@@ -319,16 +319,21 @@ def families(pairs: Iterable[tuple[str, str]]) -> Callable[[str], str]:
 
 def _task(m: Match, name: str, look: Look) -> tuple[CloserTask, Match] | None:
     """What to open for a match, and the match with that video as b; None where nothing can be."""
+    ways = []
     for way in (m, m.swapped()):
         strip = look.library.thumbs(way.a)
-        if way.b not in look.path or not strip:
-            continue
-        a, b = look.reader(way.a), look.reader(way.b)
-        reach = min(0.6 * max(step_of(a), step_of(b)), REACH_S)
-        lines, picture = possible_lines(way, a, b), look.picture(way.b)
-        task = CloserTask(look.path[way.b], tuple(strip), lines, reach, picture, look.size, name)
-        return task, way
-    return None
+        if way.b in look.path and strip:
+            start, end = _stretches(way)[0][1]
+            ways.append((sum(start <= t <= end for t, _ in strip), way, strip))
+    if not ways:
+        return None
+    # The more pictures are kept of the shared stretch, the more moments can be looked at.
+    _, way, strip = max(ways, key=lambda w: w[0])
+    a, b = look.reader(way.a), look.reader(way.b)
+    reach = min(0.6 * max(step_of(a), step_of(b)), REACH_S)
+    lines, picture = possible_lines(way, a, b), look.picture(way.b)
+    task = CloserTask(look.path[way.b], tuple(strip), lines, reach, picture, look.size, name)
+    return task, way
 
 
 def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:

@@ -82,6 +82,31 @@ def test_of_several_lines_the_right_one_is_taken(source: Path, tmp_path: Path) -
     assert found is not None and found.line.speed == pytest.approx(1.0, abs=0.03)
 
 
+def test_seconds_beyond_the_end_of_a_piece_are_no_witness(source: Path, tmp_path: Path) -> None:
+    # From 3.5 s on b shows something else, though the line goes on.
+    other = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    b = videos.make(tmp_path / "b.mp4", 6, seed=5, edit=lambda p, t: other if t > 3.5 else p)
+    found = _closer(source, b)
+    assert found is not None and found.witness.correlation > 0.9
+    assert found.span[0] == 0 and 2.9 <= found.span[1] <= 3.5
+    assert found.moments < len(_looked(source).thumbs)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_picture_shrunk_into_a_corner_is_laid_at_its_full_size(
+    source: Path, tmp_path: Path, mirrored: bool
+) -> None:
+    def shrunk(p: np.ndarray, _: float) -> np.ndarray:
+        out = np.full_like(p, 90)
+        out[150:330, 300:620] = (p[:, ::-1] if mirrored else p)[::2, ::2]
+        return out
+
+    b = videos.make(tmp_path / "b.mp4", 6, seed=5, size=(640, 360), edit=shrunk)
+    for found in (_closer(source, b), _closer(b, source)):
+        assert found is not None and found.place.mirrored == mirrored
+        assert found.witness.correlation > 0.9
+
+
 def test_blank_pictures_say_nothing(source: Path, tmp_path: Path) -> None:
     dark = videos.make(tmp_path / "b.mp4", 6, seed=5, edit=lambda p, _: np.zeros_like(p))
     assert _closer(source, dark) is None
@@ -286,6 +311,38 @@ def test_every_pair_that_a_group_hangs_on_is_looked_at_once(
         again = list(doubts.settle_all(matches, _QUIET))
         assert len(asked) == 5
         assert {m.score for m, _ in again} == {0.99, 0.0}  # remembered, told again
+
+
+def test_a_compilation_is_looked_at_as_often_as_it_has_stretches(
+    tmp_path: Path, told: dict[frozenset[str], float]
+) -> None:
+    def match(name: str, start: float) -> Match:
+        return Match(name, "z", 0.5, "overlap", (Segment((0.0, 4.0), (start, start + 4.0)),))
+
+    asked: list[frozenset[str]] = doubt._asked  # type: ignore[attr-defined]
+    # Every source has been looked at often enough; of z only the first stretch has.
+    busy = [match(n, 0.0) for n in "abcd"] + [
+        Match(*sorted(n + o), 0.6, "copy", (Segment((0.0, 4.0), (0.0, 4.0)),))
+        for n in "abcdef" for o in ("p", "q", "r")
+    ]  # fmt: skip
+    with Library.open(tmp_path / "l.db") as library:
+        stage = replace(_stage(library, {}), library=library, sure=0.9)
+        list(look_again([*busy, match("e", 8.0), match("f", 16.0)], stage, _QUIET))
+    assert _pair("ez") in asked and _pair("fz") in asked
+
+
+def test_the_file_of_which_fewer_pictures_are_kept_is_opened(tmp_path: Path) -> None:
+    short = videos.make(tmp_path / "short.mp4", 3, seed=5, start_s=2.0)
+    long = videos.make(tmp_path / "long.mp4", 24, seed=5)
+    with Library.open(tmp_path / "l.db") as library:
+        paths = {_put(library, p): str(p) for p in (short, long)}
+        keys = {Path(p).stem: k for k, p in paths.items()}
+        m = Match(keys["long"], keys["short"], 0.5, "contains",
+                  (Segment((2.0, 5.0), (0.0, 3.0)),))  # fmt: skip
+        for way in (m, m.swapped()):
+            found = doubt._task(way, "n", _stage(library, paths))
+            assert found is not None
+            assert (found[0].path, found[1].b) == (str(long), keys["long"])
 
 
 def test_proof_raises_the_score() -> None:

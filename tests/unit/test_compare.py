@@ -278,6 +278,22 @@ def test_only_pairs_with_a_new_video_and_of_like_length() -> None:
     assert len(pairs) == len(wanted)  # each once
 
 
+def test_equal_features_are_compared_once_and_told_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(a: Features, b: Features, calibration: Calibration) -> Match | None:
+        asked.append((a.key, b.key))
+        return compare(a, b, calibration)
+
+    rows, copy = walk(1, 12), noisy(walk(1, 12), 0.2)
+    films = [film("a1", rows), film("a2", rows), film("c1", copy), film("c2", copy)]
+    alone = {(a.key, b.key): compare(a, b, CAL) for a in films for b in films if a.key < b.key}
+    monkeypatch.setattr(candidates_module, "compare", counted)
+    found = list(compare_all(Shelf(films), {f.key for f in films}, ANY, CAL))
+    assert {(m.a, m.b): m for m in found} == alone
+    assert len(asked) == 3  # a with a, a with c, c with c
+
+
 def test_videos_that_show_nothing_break_nothing() -> None:
     rows = scene(1, 6)
     dark = film("dark", rows, blank=tuple(range(6)))

@@ -84,7 +84,8 @@ def test_of_several_lines_the_right_one_is_taken(source: Path, tmp_path: Path) -
 
 def test_seconds_beyond_the_end_of_a_piece_are_no_witness(source: Path, tmp_path: Path) -> None:
     # From 3.5 s on b shows something else, though the line goes on.
-    other = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    tiles = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
+    other = tiles.repeat(20, 0).repeat(20, 1)
     b = videos.make(tmp_path / "b.mp4", 6, seed=5, edit=lambda p, t: other if t > 3.5 else p)
     found = _closer(source, b)
     assert found is not None and found.witness.correlation > 0.9

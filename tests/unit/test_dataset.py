@@ -43,6 +43,8 @@ def test_batches_of_videos_keep_every_row(folder: Path) -> None:
     assert torch.equal(batch.pixels[4:8], videos[1].pixels)
 
 
+# Where another test of this process has loaded lance, it warns of every fork.
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_share_the_pictures_among_them(folder: Path, method: str) -> None:
     stream = PictureStream(folder, moments=4)

@@ -41,7 +41,7 @@ _GOOD = 0.9
 PLAIN = 0.03  # fit that another speed than the source's costs, or a line of no length
 _FLAT = 6.0  # grey levels: evener pictures lie everywhere
 _UNLIKE = 0.25  # a moment that correlates so much less than usual shows something else
-_STRANGE = 0.35  # fit of windows below which no finer look is worth it
+_STRANGE = 0.6  # fit of the better windows; below it no pair was a copy on the train split
 _LEAST = 4  # moments; fewer prove nothing
 
 
@@ -119,7 +119,7 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     if laid is None:
         return None
     seen: _Seen | None = laid.seen
-    if laid.fit >= _STRANGE or len(laid.seen.times) < _LEAST:
+    if laid.best >= _STRANGE or len(laid.seen.times) < _LEAST:
         seen = _seen(task, laid, [t for t, _ in _within(laid.line, pictures)], shifts, beat)
     if seen is None:
         return None
@@ -210,6 +210,7 @@ class _Laid:
     line: Line
     place: Place
     fit: float
+    best: float  # of the better half of windows: the others may lie beyond the end of a piece
     seen: _Seen  # at the windows alone
 
 
@@ -272,7 +273,9 @@ def _align(
     line = replace(line, speed=line.speed + float(slope), offset=line.offset + float(shift))
     va, vb = (normal(v) for v in place.views(a, b[each, path]))
     seen = _Seen(line, times.tolist(), va, vb, (va * vb).sum(axis=1))
-    return _Laid(line, place, float(fits[each, path].mean()), seen)
+    at_path = np.sort(fits[each, path])
+    best = float(at_path[len(at_path) // 2 :].mean())
+    return _Laid(line, place, float(at_path.mean()), best, seen)
 
 
 def _fits(place: Place, a: Floats, b: Floats) -> Floats:

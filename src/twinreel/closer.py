@@ -41,6 +41,7 @@ _GOOD = 0.9
 PLAIN = 0.03  # fit that another speed than the source's costs, or a line of no length
 _FLAT = 6.0  # grey levels: evener pictures lie everywhere
 _UNLIKE = 0.25  # a moment that correlates so much less than usual shows something else
+_STRANGE = 0.6  # fit of the better windows; below it no pair was a copy on the train split
 _LEAST = 4  # moments; fewer prove nothing
 
 
@@ -117,7 +118,9 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     laid = max((f for f in found if f is not None), key=lambda f: _likely(f, longest), default=None)
     if laid is None:
         return None
-    seen = _seen(task, laid, [t for t, _ in _within(laid.line, pictures)], shifts, beat)
+    seen: _Seen | None = laid.seen
+    if laid.best >= _STRANGE or len(laid.seen.times) < _LEAST:
+        seen = _seen(task, laid, [t for t, _ in _within(laid.line, pictures)], shifts, beat)
     if seen is None:
         return None
     usual = float(np.median(seen.each))
@@ -207,6 +210,8 @@ class _Laid:
     line: Line
     place: Place
     fit: float
+    best: float  # of the better half of windows: the others may lie beyond the end of a piece
+    seen: _Seen  # at the windows alone
 
 
 def _likely(laid: _Laid, longest_s: float) -> float:
@@ -266,7 +271,11 @@ def _align(
         path = _path(fits, drift)
     slope, shift = np.polyfit(times, shifts[path], 1) if np.ptp(path) else (0.0, shifts[path[0]])
     line = replace(line, speed=line.speed + float(slope), offset=line.offset + float(shift))
-    return _Laid(line, place, float(fits[each, path].mean()))
+    va, vb = (normal(v) for v in place.views(a, b[each, path]))
+    seen = _Seen(line, times.tolist(), va, vb, (va * vb).sum(axis=1))
+    at_path = np.sort(fits[each, path])
+    best = float(at_path[len(at_path) // 2 :].mean())
+    return _Laid(line, place, float(at_path.mean()), best, seen)
 
 
 def _fits(place: Place, a: Floats, b: Floats) -> Floats:

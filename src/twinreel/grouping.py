@@ -66,17 +66,21 @@ class Grouping:
 
         @functools.lru_cache(maxsize=1)  # the choice among a whole cluster mostly is the group
         def choose(names: tuple[str, ...]) -> Group:
-            return keep.choose([videos[n] for n in names], self.match, strips, self.options.keep)
+            return keep.choose(
+                [videos[n] for n in names], self.match, strips, self.options.keep, views
+            )
 
         def settle(kept: str, others: Sequence[str]) -> bool:
             if not self._settled(kept, others, relations):
                 return False
             choose.cache_clear()
+            views.forget(kept)
             return True
 
         groups: list[Group] = []
         used: list[Match] = []
         for members in found:
+            views = keep.Views(self.match, strips)  # the choices among a cluster's parts share them
             names = [p for key in members for p in paths[key]]
             remembered = self._remembered(names)
             fresh = remembered is None

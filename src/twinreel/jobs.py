@@ -75,7 +75,7 @@ def look_all(
         total_s=lambda task: limit[task.path],
         idle=run.idle,
     )
-    batcher = Batcher(forward or lazy(run, alone=not rest), run.options.model.batch_size)
+    batcher = Batcher(forward or lazy(run), run.options.model.batch_size)
     with pool, batcher, run.progress.stage("look", len(files)) as tick:
         if rest:
             pool.start()  # they import while the network loads
@@ -143,9 +143,9 @@ def pictured(
     return kept, [f for f in files if f.key not in keys]
 
 
-def lazy(run: Wanted, alone: bool = False) -> Forward:
-    """The run's network, loaded when it is first called; alone: nothing is decoded beside it."""
-    return _Lazy(run, alone)
+def lazy(run: Wanted) -> Forward:
+    """The run's network, loaded when it is first called."""
+    return _Lazy(run)
 
 
 @dataclass
@@ -153,13 +153,11 @@ class _Lazy:
     """The network, loaded at the first batch: decoding is under way by then."""
 
     run: Wanted
-    alone: bool
     network: Any = None
 
     def __call__(self, pixels: Any) -> Any:
         if self.network is None:
-            if not self.alone:
-                _leave_cores_to_decoding()
+            _leave_cores_to_decoding()
             o = self.run.options.model
             self.network = models.load(
                 self.run.spec, o.weights, o.device, o.precision, o.embedding_size

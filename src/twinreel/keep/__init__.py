@@ -18,6 +18,7 @@ from twinreel.keep.choose import choose as choose
 from twinreel.keep.holds import missing_tracks as missing_tracks
 from twinreel.keep.holds import unheld_s as unheld_s
 from twinreel.keep.losses import lost as lost
+from twinreel.keep.views import Views as Views
 from twinreel.keep.wishes import from_anywhere as from_anywhere
 from twinreel.keep.wishes import matches as matches
 from twinreel.keep.wishes import unmatched as unmatched

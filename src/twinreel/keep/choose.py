@@ -19,7 +19,11 @@ VERSION = "9"  # part of what a remembered decision hangs on
 
 
 def choose(
-    members: Sequence[Video], match: Matching, strips: Strips, options: KeepOptions
+    members: Sequence[Video],
+    match: Matching,
+    strips: Strips,
+    options: KeepOptions,
+    views: Views | None = None,
 ) -> Group:
     """The group of `members` with its kept file, the reason, and the losses.
 
@@ -27,12 +31,13 @@ def choose(
         members: at least one video.
         match: (path a, path b) -> 'a RELATION b', None where two were not found alike.
         strips: path -> small pictures (see Strip); empty where none are kept.
+        views: of the same match and strips, kept from an earlier choice among some of them.
 
     Returns:
         a Group; `look` is set where no member holds all that the others hold, or none is intact.
     """
     race = Race(sorted(members, key=lambda v: os.fsencode(v.path)))
-    views = Views(match, strips)
+    views = views or Views(match, strips)
     notes: list[str] = []
     _intact(race, notes)
     race.best(lambda v: -preference(v.path, options.prefer), 0, _say_preferred)

@@ -62,6 +62,11 @@ class Views:
             self._misfits.add(frozenset((a.path, b.path)))
         return seen
 
+    def forget(self, path: str) -> None:
+        """Its pairs, of which other matches are known by now."""
+        self._known = {pair: seen for pair, seen in self._known.items() if path not in pair}
+        self._misfits = {pair for pair in self._misfits if path not in pair}
+
     def misfit(self, a: Video, b: Video) -> bool:
         """Whether there are pictures of the same moments, and they do not fit on each other."""
         return self.difference(a, b) is None and frozenset((a.path, b.path)) in self._misfits

@@ -78,6 +78,10 @@ class Batcher:
         self._pending[shape].append((video, first, pixels))
         while sum(len(p) for _, _, p in self._pending[shape]) >= self._size:
             self._batch(shape)
+        self.land()
+
+    def land(self) -> None:
+        """Deliver the batches that are ready."""
         while self._flying and self._flying[0][0].ready():
             self._land()
 

@@ -40,9 +40,13 @@ class Batcher:
     The network runs in a thread beside: who reads what decoders send does not keep them waiting.
     """
 
-    def __init__(self, forward: Forward, batch_size: int) -> None:
+    def __init__(
+        self, forward: Forward, batch_size: int, load: Callable[[], None] | None = None
+    ) -> None:
+        """load: makes the network ready; called when the first pictures come."""
         self._open: dict[str, _Open] = {}
         self._complete: list[str] = []
+        self._load = load
         self._thread = ThreadPoolExecutor(1, "network")
         begin = batches.aside(forward, self._thread)
         self._batches = batches.Batcher(begin, batch_size, self._keep, AHEAD)
@@ -54,6 +58,9 @@ class Batcher:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def add(self, name: str, chunk: FrameBatch, blank: Any) -> Iterator[tuple[Any, ...]]:
+        if self._load is not None:
+            self._thread.submit(self._load)  # what it may raise, the first batch raises again
+            self._load = None
         video = self._open.setdefault(name, _Open())
         video.times.append(chunk.times_s)
         video.blank.append(blank)
@@ -65,6 +72,7 @@ class Batcher:
     def close(self, name: str, note: Any) -> Iterator[tuple[Any, ...]]:
         self._open[name].closed = (note,)
         self._look(name)
+        self._batches.land()  # what is known is kept as soon as it can be
         yield from self._finished()
 
     def drop(self, name: str) -> None:

@@ -75,7 +75,9 @@ def look_all(
         total_s=lambda task: limit[task.path],
         idle=run.idle,
     )
-    batcher = Batcher(forward or lazy(run), run.options.model.batch_size)
+    network = forward or lazy(run)
+    load = network.load if isinstance(network, _Lazy) else None
+    batcher = Batcher(network, run.options.model.batch_size, load)
     with pool, batcher, run.progress.stage("look", len(files)) as tick:
         if rest:
             pool.start()  # they import while the network loads
@@ -150,19 +152,23 @@ def lazy(run: Wanted) -> Forward:
 
 @dataclass
 class _Lazy:
-    """The network, loaded at the first batch: decoding is under way by then."""
+    """The network, loaded when the first pictures are there: decoding is under way by then."""
 
     run: Wanted
     network: Any = None
 
     def __call__(self, pixels: Any) -> Any:
+        self.load()
+        return self.network(pixels)
+
+    def load(self) -> None:
+        """Make it ready, once."""
         if self.network is None:
             _leave_cores_to_decoding()
             o = self.run.options.model
             self.network = models.load(
                 self.run.spec, o.weights, o.device, o.precision, o.embedding_size
             )
-        return self.network(pixels)
 
 
 def _leave_cores_to_decoding() -> None:

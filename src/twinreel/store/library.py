@@ -87,10 +87,10 @@ class Library:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """`with library.transaction():` all or nothing. Raises StoreLocked, StoreError."""
-        with explained(self.path):
+        # Begun inside: Ctrl-C while it begins must not leave it open.
+        with explained(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            with self._db:
-                yield
+            yield
 
     # -- files ----------------------------------------------------------------------------------
 

@@ -237,9 +237,10 @@ def compare_some(
     told: what was found of pairs before; a copy in another container has the very same features.
     """
     told = {} if told is None else told
+    digests = {key: _digest(f) for key, f in {f.key: f for p in pairs for f in p}.items()}
     found = []
     for a, b in pairs:
-        pair = (_digest(a), _digest(b), a.key < b.key)  # pairs are aligned in the order of keys
+        pair = (digests[a.key], digests[b.key], a.key < b.key)  # aligned in the order of keys
         if pair not in told:
             told[pair] = compare(a, b, calibration)
         if (m := told[pair]) is not None:

@@ -144,6 +144,12 @@ class _Seen:
     b: Floats
     each: Floats
 
+    @classmethod
+    def of(cls, line: Line, times: Sequence[float], place: Place, a: Floats, b: Floats) -> _Seen:
+        """The shared part of pictures, grey (n, 80, 80) each."""
+        va, vb = (normal(v) for v in place.views(a, b))
+        return cls(line, list(times), va, vb, (va * vb).sum(axis=1))
+
 
 def _seen(
     task: CloserTask,
@@ -172,11 +178,10 @@ def _seen(
         if len(shown) < _LEAST:
             continue
         at, p, q = zip(*shown, strict=True)
-        va, vb = (normal(v) for v in place.views(np.stack(p), np.stack(q)))
-        each = (va * vb).sum(axis=1)
-        if best is None or _level(each) > _level(best.each) + 1e-4:
-            line = replace(laid.line, offset=laid.line.offset + by)
-            best = _Seen(line, list(at), va, vb, each)
+        line = replace(laid.line, offset=laid.line.offset + by)
+        seen = _Seen.of(line, at, place, np.stack(p), np.stack(q))
+        if best is None or _level(seen.each) > _level(best.each) + 1e-4:
+            best = seen
     return best
 
 
@@ -271,8 +276,7 @@ def _align(
         path = _path(fits, drift)
     slope, shift = np.polyfit(times, shifts[path], 1) if np.ptp(path) else (0.0, shifts[path[0]])
     line = replace(line, speed=line.speed + float(slope), offset=line.offset + float(shift))
-    va, vb = (normal(v) for v in place.views(a, b[each, path]))
-    seen = _Seen(line, times.tolist(), va, vb, (va * vb).sum(axis=1))
+    seen = _Seen.of(line, times.tolist(), place, a, b[each, path])
     at_path = np.sort(fits[each, path])
     best = float(at_path[len(at_path) // 2 :].mean())
     return _Laid(line, place, float(at_path.mean()), best, seen)
@@ -334,15 +338,8 @@ def decoded(task: CloserTask, times_s: Sequence[float], beat: Beat) -> list[Floa
 
 def small(pixels: Any, part: Rect = WHOLE) -> Floats:
     """A part of a picture, uint8 (h, w, 3) -> grey float32 (80, 80)."""
-    image = Image.fromarray(np.ascontiguousarray(pixels)).convert("L")
-    w, h = image.size
-    fine = 2 * SIDE
-    if part == WHOLE and w == h and w % fine == 0:
-        image = image.reduce(w // fine) if w > fine else image
-    else:
-        box = (part[0] * w, part[1] * h, part[2] * w, part[3] * h)
-        image = image.resize((fine, fine), Image.Resampling.BILINEAR, box=box)
-    grey = np.asarray(image, np.float32)
+    tones = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))
+    grey = picture.cut(tones, part, (2 * SIDE, 2 * SIDE)).astype(np.float32)
     fours = grey[::2, ::2] + grey[1::2, ::2] + grey[::2, 1::2] + grey[1::2, 1::2]
     out: Floats = fours * np.float32(0.25)
     return out

@@ -18,7 +18,7 @@ import numpy as np
 from twinreel import models
 from twinreel.decode import Chunk, Looked, LookTask, work
 from twinreel.discover import readers
-from twinreel.embed import Batcher, Forward, features
+from twinreel.embed import Batcher, features
 from twinreel.errors import VideoError
 from twinreel.options import DupsOptions
 from twinreel.picture import from_jpeg, is_blank
@@ -54,7 +54,7 @@ class Changed(VideoError):
 
 
 def look_all(
-    files: list[VideoFile], run: Wanted, forward: Forward | None = None
+    files: list[VideoFile], run: Wanted, forward: Lazy | None = None
 ) -> Iterator[Result | VideoError]:
     """Decode and embed files (with keys, all different); results as they come.
 
@@ -76,8 +76,7 @@ def look_all(
         idle=run.idle,
     )
     network = forward or lazy(run)
-    load = network.load if isinstance(network, _Lazy) else None
-    batcher = Batcher(network, run.options.model.batch_size, load)
+    batcher = Batcher(network, run.options.model.batch_size, network.load)
     with pool, batcher, run.progress.stage("look", len(files)) as tick:
         if rest:
             pool.start()  # they import while the network loads
@@ -145,13 +144,13 @@ def pictured(
     return kept, [f for f in files if f.key not in keys]
 
 
-def lazy(run: Wanted) -> Forward:
+def lazy(run: Wanted) -> Lazy:
     """The run's network, loaded when it is first called."""
-    return _Lazy(run)
+    return Lazy(run)
 
 
 @dataclass
-class _Lazy:
+class Lazy:
     """The network, loaded when the first pictures are there: decoding is under way by then."""
 
     run: Wanted

@@ -24,16 +24,17 @@ from torch.nn import functional as F
 from training.degrade import degrade
 from training.strength import WEAK, Draw, Strength
 
-_CHUNK = 64  # views handled at a time: their floats stay in the outer cache
+# Views handled at a time. On a processor their floats stay in the outer cache; a GPU wants many.
+_CHUNK = {"cpu": 64, "cuda": 1024}
 
 
-def _matrix(n: int) -> Tensor:
-    return torch.eye(3).repeat(n, 1, 1)
+def _matrix(n: int, device: torch.device) -> Tensor:
+    return torch.eye(3, device=device).repeat(n, 1, 1)
 
 
 def _scale_shift(sx: Tensor, sy: Tensor, tx: Tensor, ty: Tensor) -> Tensor:
     """(n,) each -> (n, 3, 3): x' = sx x + tx, y' = sy y + ty."""
-    m = _matrix(len(sx))
+    m = _matrix(len(sx), sx.device)
     m[:, 0, 0], m[:, 1, 1], m[:, 0, 2], m[:, 1, 2] = sx, sy, tx, ty
     return m
 
@@ -41,10 +42,25 @@ def _scale_shift(sx: Tensor, sy: Tensor, tx: Tensor, ty: Tensor) -> Tensor:
 def _turn(angle: Tensor, aspect: Tensor) -> Tensor:
     """Rotation by angle (n,) radians of a frame that is `aspect` times wider than high."""
     c, s = angle.cos(), angle.sin()
-    m = _matrix(len(angle))
+    m = _matrix(len(angle), angle.device)
     m[:, 0, 0], m[:, 0, 1] = c, -s / aspect
     m[:, 1, 0], m[:, 1, 1] = s * aspect, c
     return m
+
+
+def _centres(size: int, device: torch.device) -> Tensor:
+    """Centres of `size` pixels from -1 to 1."""
+    return (torch.arange(size, device=device) * 2 + 1) / size - 1
+
+
+def _looked_up(matrix: Tensor, size: int) -> Tensor:
+    """Where `matrix` (n, 3, 3) sends the pixels of a view: (n, size, size, 2)."""
+    t = _centres(size, matrix.device)
+    y, x = torch.meshgrid(t, t, indexing="ij")
+    points = torch.stack([x.flatten(), y.flatten(), torch.ones_like(x).flatten()])
+    at = matrix @ points  # (n, 3, size * size)
+    found = (at[:, :2] / at[:, 2:].clamp(min=0.1)).transpose(1, 2)
+    return found.reshape(len(matrix), size, size, 2)
 
 
 def sample(source: Tensor, matrix: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -59,14 +75,11 @@ def sample(source: Tensor, matrix: Tensor, size: int) -> tuple[Tensor, Tensor]:
         True inside the source.
     """
     n = len(source)
-    t = (torch.arange(size) * 2 + 1) / size - 1
-    y, x = torch.meshgrid(t, t, indexing="ij")
-    points = torch.stack([x.flatten(), y.flatten(), torch.ones(size * size)])
-    at = matrix @ points  # (n, 3, size * size)
-    grid = (at[:, :2] / at[:, 2:].clamp(min=0.1)).transpose(1, 2).view(n, size, size, 2)
+    grid = _looked_up(matrix, size)
     inside = (grid.abs() <= 1).all(dim=-1).unsqueeze(1)
     # Strong minification reads a source shrunk by averaging first, else it would alias.
-    area = torch.linalg.det(matrix[:, :2, :2]).abs().clamp(min=1e-6)
+    (a, b), (c, d) = ((matrix[:, i, 0], matrix[:, i, 1]) for i in (0, 1))
+    area = (a * d - b * c).abs().clamp(min=1e-6)
     ratio = area.sqrt() * source.shape[-1] / size
     out = source.new_empty(n, source.shape[1], size, size)
     level = (ratio / 1.5).log2().round().clamp(0, 3).long()
@@ -81,7 +94,6 @@ def sample(source: Tensor, matrix: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _crop(draw: Draw, s: Strength) -> Tensor:
     """(n, 3, 3): a random part of the source; a third sit in a corner, a third in the middle."""
-    n = draw.n
     area = (draw.uniform(math.log(s.crop_area), 0.0)).exp()
     aspect = draw.uniform(-0.6, 0.6).exp()
     w, h = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
@@ -91,10 +103,10 @@ def _crop(draw: Draw, s: Strength) -> Tensor:
     ty = torch.where(where == 0, ty.sign(), torch.where(where == 1, ty * 0.1, ty))
     m = _scale_shift(w, h, tx * (1 - w), ty * (1 - h))
     keep = ~draw.chance(s.crop)
-    m[keep] = torch.eye(3)
+    m[keep] = torch.eye(3, device=m.device)
     if s.strip > 0:  # a wide picture made upright for telephones
         strip, narrow = draw.chance(s.strip), draw.uniform(0.28, 0.55)
-        zero, one = torch.zeros(n), torch.ones(n)
+        zero, one = torch.zeros_like(w), torch.ones_like(w)
         upright = _scale_shift(narrow, one, draw.uniform(-0.5, 0.5) * (1 - narrow), zero)
         m[strip] = upright[strip]
     return m
@@ -105,7 +117,7 @@ def _geometry(draw: Draw, s: Strength) -> Tensor:
     n = draw.n
     flip = 1.0 - 2.0 * draw.chance(s.flip).float()
     vflip = 1.0 - 2.0 * draw.chance(s.vflip).float()
-    zero, one = torch.zeros(n), torch.ones(n)
+    zero, one = torch.zeros_like(flip), torch.ones_like(flip)
     m = _crop(draw, s) @ _scale_shift(flip, vflip, zero, zero)
     quarter = (draw.integers(3) + 1) * draw.chance(s.quarter_turn)
     m = m @ _turn(quarter * (math.pi / 2), one)
@@ -115,7 +127,7 @@ def _geometry(draw: Draw, s: Strength) -> Tensor:
     grow = 1 + draw.uniform(0, 0.3) * (tilted | anyhow) * draw.chance(0.5)
     m = m @ _turn(angle, draw.uniform(0.6, 1.8)) @ _scale_shift(grow, grow, zero, zero)
     bent = draw.chance(s.perspective)
-    p = _matrix(n)
+    p = _matrix(n, draw.device)
     p[:, 2, 0] = draw.uniform(-0.2, 0.2) * bent
     p[:, 2, 1] = draw.uniform(-0.2, 0.2) * bent
     return m @ p
@@ -127,14 +139,13 @@ def _place(draw: Draw, s: Strength) -> tuple[Tensor, Tensor]:
     Returns:
         (n, 3, 3) view coordinates -> frame coordinates; bool (n,), True where it is not all of it.
     """
-    n = draw.n
     kind = draw.uniform(0, 1)
     band, paste = kind < s.band, (kind >= s.band) & (kind < s.band + s.paste)
-    w, h = torch.ones(n), torch.ones(n)
-    tx, ty = torch.zeros(n), torch.zeros(n)
+    w, h = torch.ones_like(kind), torch.ones_like(kind)
+    tx, ty = torch.zeros_like(kind), torch.zeros_like(kind)
     # Bars: one side full; half of them centred, a quarter at each end.
     share, upright = draw.uniform(0.3, 0.92), draw.chance(0.6)
-    end = torch.tensor([0.0, 0.0, -1.0, 1.0])[draw.integers(4)]
+    end = kind.new_tensor([0.0, 0.0, -1.0, 1.0])[draw.integers(4)]
     w = torch.where(band & ~upright, share, w)
     h = torch.where(band & upright, share, h)
     tx = torch.where(band & ~upright, end * (1 - share), tx)
@@ -145,6 +156,19 @@ def _place(draw: Draw, s: Strength) -> tuple[Tensor, Tensor]:
     w, h = torch.where(paste, wide, w), torch.where(paste, tall, h)
     tx, ty = torch.where(paste, free_x, tx), torch.where(paste, free_y, ty)
     return _scale_shift(1 / w, 1 / h, -tx / w, -ty / h), band | paste
+
+
+def parts(n: int, share: float, area: float, rng: Generator) -> Tensor:
+    """Which part of its photograph each picture is: many pictures out of one.
+
+    Args:
+        share: of the pictures that are a part; the others are the whole.
+        area: smallest part.
+
+    Returns:
+        float (n, 3, 3), coordinates of the part -> of the photograph.
+    """
+    return _crop(Draw(n, rng), replace(WEAK, crop=share, crop_area=area))
 
 
 class Edits:
@@ -161,26 +185,34 @@ class Edits:
         self.sprites = sprites
         self.strength = strength
 
-    def __call__(self, rows: Tensor, *, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
+    def __call__(self, rows: Tensor, *, size: int, rng: Generator, part: Tensor | None = None,
+                 ) -> tuple[Tensor, Tensor]:
         """Edit the pictures.
 
         Args:
             rows: int64 (n,), which pictures.
+            part: float (n, 3, 3), which part of each is the picture, as `parts` draws it; all.
             size: side of the views in pixels, a multiple of 8.
 
         Returns:
             float32 (n, 3, size, size) in 0..1; int64 (n,), the other picture shown, or -1.
         """
-        parts = [self._chunk(rows[i : i + _CHUNK], size, rng) for i in range(0, len(rows), _CHUNK)]
-        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+        if part is None:
+            part = _matrix(len(rows), rows.device)
+        many = _CHUNK[rows.device.type]
+        made = [self._chunk(rows[i : i + many], part[i : i + many], size, rng)
+                for i in range(0, len(rows), many)]
+        return torch.cat([m[0] for m in made]), torch.cat([m[1] for m in made])
 
-    def _chunk(self, rows: Tensor, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
+    def _chunk(self, rows: Tensor, part: Tensor, size: int, rng: Generator
+               ) -> tuple[Tensor, Tensor]:
         s, draw = self.strength, Draw(len(rows), rng)
         source = self.pool[rows].float() / 255
         other = torch.full_like(rows, -1)
         frame = _geometry(draw, s)
         placed, partial = _place(draw, s)
-        view, inside = sample(source, frame @ placed, size)
+        view, _ = sample(source, part @ frame @ placed, size)
+        inside = (_looked_up(frame @ placed, size).abs() <= 1).all(dim=-1).unsqueeze(1)
         inside = self._inside_frame(placed, inside, partial, size)
         self._background(draw, source, view, inside, partial, other, size)
         self._insets(draw, view, other, size)
@@ -191,7 +223,7 @@ class Edits:
     def _inside_frame(placed: Tensor, inside: Tensor, partial: Tensor, size: int) -> Tensor:
         """Narrow `inside` to the place our frame has in the view."""
         if partial.any():
-            t = (torch.arange(size) * 2 + 1) / size - 1
+            t = _centres(size, placed.device)
             m = placed[partial]
             in_x = (m[:, 0, 0, None] * t + m[:, 0, 2, None]).abs() <= 1  # (k, size)
             in_y = (m[:, 1, 1, None] * t + m[:, 1, 2, None]).abs() <= 1
@@ -200,7 +232,7 @@ class Edits:
 
     def _others(self, count: int, size: int, rng: Generator) -> tuple[Tensor, Tensor]:
         """Random parts of other pictures: rows (count,), float (count, 3, size, size)."""
-        rows = torch.randint(len(self.pool), (count,), generator=rng)
+        rows = torch.randint(len(self.pool), (count,), generator=rng, device=rng.device)
         draw = Draw(count, rng)
         matrix = _crop(draw, replace(WEAK, crop=0.7, crop_area=0.3))
         return rows, sample(self.pool[rows].float() / 255, matrix, size)[0]
@@ -212,7 +244,7 @@ class Edits:
         if not holes.any():
             return
         kind = draw.uniform(0, 1)
-        plain = torch.rand(draw.n, 3, 1, 1, generator=draw.rng)
+        plain = draw.uniform(0, 1, 3, 1, 1)
         grey = draw.uniform(0, 1)
         dark = (grey < 0.5).view(-1, 1, 1, 1)
         plain = torch.where((grey < 0.85).view(-1, 1, 1, 1), torch.where(dark, 0.0, 1.0), plain)
@@ -244,7 +276,7 @@ class Edits:
         d = Draw(n, draw.rng)
         w, h = d.uniform(0.2, 0.45), d.uniform(0.2, 0.45)
         x, y = d.uniform(0, 1) * (1 - w), d.uniform(0, 1) * (1 - h)
-        t = (torch.arange(size) + 0.5) / size
+        t = (_centres(size, view.device) + 1) / 2
         in_x = (t >= x[:, None]) & (t <= (x + w)[:, None])
         in_y = (t >= y[:, None]) & (t <= (y + h)[:, None])
         mask = (in_x[:, None, None, :] & in_y[:, None, :, None]).float()
@@ -252,7 +284,7 @@ class Edits:
         alpha = torch.where(inset[chosen].view(-1, 1, 1, 1), mask, faint)
         # The inset shows its picture whole: shrink it into its rectangle.
         place = _scale_shift(1 / w, 1 / h, -(2 * x + w - 1) / w, -(2 * y + h - 1) / h)
-        place[blend[chosen]] = torch.eye(3)
+        place[blend[chosen]] = torch.eye(3, device=place.device)
         shown = sample(pictures, place, size)[0]
         view[chosen] = view[chosen] * (1 - alpha) + shown * alpha
 
@@ -273,6 +305,6 @@ class Edits:
             y = torch.where(d.chance(0.35), d.uniform(0.6, 0.95), y) * (1 - tall)
             place = _scale_shift(1 / wide, 1 / tall, -x / wide, -y / tall)
             shown, inside = sample(sprite, place, size)
-            opacity = torch.where(d.chance(0.4), d.uniform(0.25, 0.7), torch.ones(n))
+            opacity = torch.where(d.chance(0.4), d.uniform(0.25, 0.7), 1.0)
             alpha = shown[:, 3:] * inside * opacity.view(-1, 1, 1, 1)
             view[chosen] = view[chosen] * (1 - alpha) + shown[:, :3] * alpha

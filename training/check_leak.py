@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=1.0, help="least seconds between frames")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    state = torch.load(args.run / "last.pt", map_location="cpu", weights_only=True)
+    state = torch.load(args.run / "average.pt", map_location="cpu", weights_only=True)
     data = state["config"]["data"]
     pool = load_pool(None, args.run / "pool.npz", size=data["size"], drawn=data["drawn"])
     net = TwinNet.fused(load_file(args.weights))

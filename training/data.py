@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +95,12 @@ def build_pool(images: Path | None, *, size: int, drawn: int, seed: int,
     folders = sorted({p.parent.name for p in files})
     n = len(files) + drawn
     pixels = np.empty((n, 3, size, size), np.uint8)
-    for i, path in enumerate(files):
-        with Image.open(path) as image:
-            rgb = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-        pixels[i] = np.asarray(rgb).transpose(2, 0, 1)
-    for i in range(drawn):
-        pixels[len(files) + i] = picture(seed * 1_000_003 + i, size).transpose(2, 0, 1)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:
+        read = workers.map(_read, files, repeat(size), chunksize=64)
+        seeds = range(seed * 1_000_003, seed * 1_000_003 + drawn)
+        made = workers.map(_drawn, seeds, repeat(size), chunksize=64)
+        for i, pixel in enumerate(chain(read, made)):
+            pixels[i] = pixel
     folder = np.array([folders.index(p.parent.name) for p in files] + [-1] * drawn, np.int64)
     names = [f"{p.parent.name}/{p.name}" for p in files] + [f"drawn/{i}" for i in range(drawn)]
     scene = find_scenes(pixels, folder)
@@ -108,6 +111,16 @@ def build_pool(images: Path | None, *, size: int, drawn: int, seed: int,
     digest = hashlib.sha256(pixels.tobytes())
     digest.update("\n".join(names).encode())
     return Pool(pixels, folder, scene, held, names, digest.hexdigest())
+
+
+def _read(path: Path, size: int) -> np.ndarray:
+    with Image.open(path) as image:
+        rgb = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(rgb).transpose(2, 0, 1)
+
+
+def _drawn(seed: int, size: int) -> np.ndarray:
+    return picture(seed, size).transpose(2, 0, 1)
 
 
 def find_scenes(pixels: np.ndarray, folder: np.ndarray) -> np.ndarray:

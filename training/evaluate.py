@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 from torch import Tensor, nn
 
 from training.data import Pool
-from twinreel.models.twin import normalise, shorten
+from twinreel.models.twin import SIZE, normalise, shorten
 
 Picture = Image.Image
 
@@ -132,26 +132,37 @@ class Trial:
             held = np.flatnonzero(pool.held)
         rest = rng.permutation(held)
         chosen, extra = rest[:count], rest[count : count + distractors]
-        side = pool.pixels.shape[-1]
-        images = [Image.fromarray(pool.pixels[i].transpose(1, 2, 0)) for i in chosen]
+        side = min(SIZE, pool.pixels.shape[-1])
+        images = [_picture(pool, i, side) for i in chosen]
         # What is shown beside a picture is not in the gallery, else it would be a right answer too.
         beside = rng.permutation(np.flatnonzero(~pool.held))[: len(images)]
-        others = [Image.fromarray(pool.pixels[i].transpose(1, 2, 0)) for i in beside]
+        others = [_picture(pool, i, side) for i in beside]
         queries = {}
         for name, edit in EDITS.items():
             made = [edit(im, others[k % len(others)]) for k, im in enumerate(images)]
             made = [im.resize((side, side), Image.Resampling.BICUBIC) for im in made]
-            queries[name] = torch.from_numpy(
-                np.stack([np.asarray(im).transpose(2, 0, 1) for im in made]))
-        gallery = torch.from_numpy(pool.pixels[np.concatenate([chosen, extra])])
-        return cls(gallery, queries)
+            queries[name] = _stacked(made)
+        shown = [_picture(pool, i, side) for i in np.concatenate([chosen, extra])]
+        return cls(_stacked(shown), queries)
+
+
+def _picture(pool: Pool, i: int, side: int) -> Picture:
+    whole = Image.fromarray(pool.pixels[i].transpose(1, 2, 0))
+    return whole.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _stacked(images: list[Picture]) -> Tensor:
+    """uint8 (n, 3, h, w)."""
+    return torch.from_numpy(np.stack([np.asarray(im).transpose(2, 0, 1) for im in images]))
 
 
 @torch.inference_mode()
 def embed(net: nn.Module, pixels: Tensor, batch: int = 64) -> Tensor:
     """uint8 (n, 3, h, w) -> float32 (n, 256), network in eval mode."""
     net.eval()
-    return torch.cat([net(normalise(pixels[i : i + batch])) for i in range(0, len(pixels), batch)])
+    device = next(net.parameters()).device
+    return torch.cat([net(normalise(pixels[i : i + batch].to(device))).cpu()
+                      for i in range(0, len(pixels), batch)])
 
 
 def evaluate(net: nn.Module, trial: Trial, dim: int = 256) -> dict[str, float]:

@@ -19,16 +19,18 @@ from torch.nn import functional as F
 class Memory:
     """The latest views, oldest overwritten first."""
 
-    def __init__(self, size: int, dim: int = 256) -> None:
-        self.z = torch.zeros(size, dim)
-        self.scene = torch.full((size,), -1)
-        self.other = torch.full((size,), -1)
+    def __init__(self, size: int, dim: int = 256, device: str = "cpu") -> None:
+        self.z = torch.zeros(size, dim, device=device)
+        self.scene = torch.full((size,), -1, device=device)
+        self.other = torch.full((size,), -1, device=device)
         self.at = 0
         self.filled = 0
 
     def push(self, z: Tensor, scene: Tensor, other: Tensor) -> None:
         """Remember z float (n, dim), scene and other int64 (n,)."""
-        place = (torch.arange(len(z)) + self.at) % len(self.z)
+        if len(z) > len(self.z):  # the last ones stay
+            z, scene, other = (x[-len(self.z):] for x in (z, scene, other))
+        place = (torch.arange(len(z), device=z.device) + self.at) % len(self.z)
         self.z[place], self.scene[place], self.other[place] = z.detach().float(), scene, other
         self.at = int((self.at + len(z)) % len(self.z))
         self.filled = min(self.filled + len(z), len(self.z))
@@ -60,7 +62,7 @@ def conflicts(scene: Tensor, other: Tensor, scene2: Tensor, other2: Tensor) -> T
 
 def copy_loss(z: Tensor, scene: Tensor, other: Tensor, memory: Memory, *, temperature: float,
               spread: float, nested: dict[int, float], use_memory: bool = True,
-              ) -> tuple[Tensor, dict[str, float]]:
+              ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of a batch; the views are remembered afterwards.
 
     Note [no memory without a momentum encoder]: twins share a batch and so its batch-norm
@@ -77,20 +79,20 @@ def copy_loss(z: Tensor, scene: Tensor, other: Tensor, memory: Memory, *, temper
         use_memory: past views are negatives too; see the note.
 
     Returns:
-        Scalar loss; its parts as numbers, and `top1`, the share of views whose twin comes first.
+        Scalar loss; its parts, and `top1`, the share of views whose twin comes first.
     """
     n = len(z) // 2
     past = slice(0, memory.filled if use_memory else 0)
     all_scene = torch.cat([scene, memory.scene[past]])
     all_other = torch.cat([other, memory.other[past]])
     banned = conflicts(scene, other, all_scene, all_other)
-    twin = torch.cat([torch.arange(n, 2 * n), torch.arange(n)])
-    rows = torch.arange(2 * n)
+    rows = torch.arange(2 * n, device=z.device)
+    twin = rows.roll(n)
     apart = banned.clone()  # pairs that the spread term must not push
     banned[rows, twin] = False
 
     nce, koleo = z.new_zeros(()), z.new_zeros(())
-    top1 = 0.0
+    top1 = z.new_zeros(())
     for dim, weight in nested.items():
         zd = F.normalize(z[:, :dim], dim=1)
         bank = torch.cat([zd, F.normalize(memory.z[past, :dim], dim=1)])
@@ -102,7 +104,7 @@ def copy_loss(z: Tensor, scene: Tensor, other: Tensor, memory: Memory, *, temper
         gap = (zd - bank[nearest]).norm(dim=1)
         koleo = koleo - weight * (gap + 1e-3).log().mean()
         if dim == z.shape[1]:
-            top1 = float((logits.argmax(dim=1) == twin).float().mean())
+            top1 = (logits.argmax(dim=1) == twin).float().mean()
     memory.push(z, scene, other)
     loss = nce + spread * koleo
-    return loss, {"nce": nce.item(), "koleo": koleo.item(), "top1": top1}
+    return loss, {"nce": nce.detach(), "koleo": koleo.detach(), "top1": top1}

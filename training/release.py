@@ -2,10 +2,11 @@
 
     python -m training.release --run runs/v1 --to src/twinreel/data
 
-Goes in: `last.pt` (running or finished) and `pool.npz` of a run. Comes out: `twin-v1.safetensors`,
-float16, fused in float64, with the identity of run and data as metadata; the figures go to
-`release.json` in the run's folder. A finished run has averaged its batch-norm statistics at the
-released size; one that is still at smaller views wants `--settle 40`, which measures them anew.
+Goes in: `average.pt` (running or finished) and `pool.npz` of a run. Comes out:
+`twin-v1.safetensors`, float16, fused in float64, with the identity of run and data as metadata; the
+figures go to `release.json` in the run's folder. A finished run has averaged its batch-norm
+statistics at the released size; one that is still at smaller views wants `--settle 40`, which
+measures them anew.
 """
 
 from __future__ import annotations
@@ -91,9 +92,11 @@ def release(state: dict[str, Any], checkpoint: Path, pool: Pool, to: Path, *,
             settle_steps: int = 0) -> dict[str, object]:
     """Settle, fuse and write the weights; return what was measured on the way."""
     config: Config = state["config"]
-    if state["data_sha256"] != pool.sha256:
-        raise ValueError(f"{checkpoint} was trained on data {state['data_sha256'][:12]}, the pool "
-                         f"is {pool.sha256[:12]}; give the run's own pool.npz")
+    held = [name for name, out_of_it in zip(pool.names, pool.held, strict=True) if out_of_it]
+    # Not the hash of the pixels: another Pillow decodes and draws a few of them differently.
+    if state["held"] != held:
+        raise ValueError(f"{checkpoint} was trained without {len(state['held'])} pictures, the "
+                         f"pool holds out {len(held)} others; give the run's own pool.npz")
     torch.set_num_threads(1)
     net = TwinNet()
     net.load_state_dict(state["ema"])
@@ -137,7 +140,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true",
                         help="write what the checkpoint holds, settle and measure nothing")
     args = parser.parse_args()
-    checkpoint = args.run / "last.pt"
+    checkpoint = args.run / "average.pt"
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     if args.quick:
         net = TwinNet()

@@ -68,20 +68,22 @@ WEAK = replace(
 
 
 class Draw:
-    """Random numbers for n views, from one generator."""
+    """Random numbers for n views, from one generator, on its device."""
 
     def __init__(self, n: int, rng: Generator) -> None:
         self.n = n
         self.rng = rng
+        self.device = rng.device
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """float (n, *shape) in [low, high)."""
-        return low + (high - low) * torch.rand(self.n, *shape, generator=self.rng)
+        return low + (high - low) * torch.rand(
+            self.n, *shape, generator=self.rng, device=self.device)
 
     def chance(self, p: float) -> Tensor:
         """bool (n,), True with probability p."""
-        return torch.rand(self.n, generator=self.rng) < p
+        return torch.rand(self.n, generator=self.rng, device=self.device) < p
 
     def integers(self, high: int) -> Tensor:
         """int64 (n,) in 0 .. high - 1."""
-        return torch.randint(high, (self.n,), generator=self.rng)
+        return torch.randint(high, (self.n,), generator=self.rng, device=self.device)

@@ -2,10 +2,13 @@
 
     python -m training.train --config training/config.toml --images ../shared/images --out runs/v1
 
-Goes in: a config, image folders. Comes out, in --out: `last.pt` (everything to go on from, and the
-averaged weights), `log.jsonl` (one line per event), `pool.npz` (the decoded pictures). Start the
-same command again after any interruption: it goes on from `last.pt`. `training.release` turns
-`last.pt` into shipped weights at any time.
+Goes in: a config, image folders. Comes out, in --out: `last.pt` (everything to go on from),
+`average.pt` (the averaged weights alone), `log.jsonl` (one line per event), `pool.npz` (the decoded
+pictures). Start the same command again after any interruption: it goes on from `last.pt`.
+`training.release` turns `average.pt` into shipped weights at any time.
+
+The same command runs on a processor and on a GPU, where views are made on the GPU, too, and the
+network computes in bfloat16.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.augment import Edits
+from training.augment import Edits, parts
 from training.data import Pool, load_pool
 from training.evaluate import Trial, evaluate
 from training.loss import Memory, copy_loss
@@ -44,15 +47,17 @@ def read_config(path: Path) -> Config:
 
 
 class Views:
-    """Makes the batch of a step; a step's batch depends on seed and step alone."""
+    """Makes the batch of a step; it depends on seed, step and kind of device alone."""
 
-    def __init__(self, pool: Pool, config: Config) -> None:
+    def __init__(self, pool: Pool, config: Config, device: str = "cpu") -> None:
+        self.device = device
         pixels = torch.from_numpy(pool.pixels)
         sprites = torch.from_numpy(draw_sprites(config["data"]["sprites"], config["seed"]))
+        sprites = sprites.to(device)
         # Held-out pictures are left out here for good: not even as background are they seen.
         kept = torch.from_numpy(~pool.held).nonzero().flatten()
-        self.pixels = pixels[kept]
-        self.scene = torch.from_numpy(pool.scene)[kept]
+        self.pixels = pixels[kept].to(device)
+        self.scene = torch.from_numpy(pool.scene)[kept].to(device)
         folders = {name.split("/")[0]: int(f) for name, f in zip(pool.names, pool.folder,
                                                                  strict=True)}
         folder = torch.from_numpy(pool.folder)[kept]
@@ -60,6 +65,9 @@ class Views:
         for name, weight in config["data"]["weights"].items():
             if name in folders:
                 self.weight[folder == folders[name]] = weight
+        self.weight = self.weight.to(device)
+        self.part: float = config["views"].get("part", 0.0)
+        self.part_area: float = config["views"].get("part_area", 0.25)
         self.strong = Edits(self.pixels, sprites, Strength())
         self.later = Edits(self.pixels, sprites, Strength(**config["later"]))
         self.later_from: float = config["views"]["later_from"]
@@ -79,22 +87,23 @@ class Views:
         Returns:
             float (2 pairs, 3, size, size) in 0..1; scene and other scene, int64 (2 pairs,).
         """
-        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        rng = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + step)
         rows = torch.multinomial(self.weight, self.pairs, generator=rng)
         early, late = self.weak_second
         second = early + (late - early) * min(1.0, share / self.ramp)
         first = int(round(self.pairs * self.weak_first))
         # Weak second views start halfway, so that they meet weak and strong first views.
         start = self.pairs + self.pairs // 2
-        mild = torch.zeros(2 * self.pairs, dtype=torch.bool)
+        mild = torch.zeros(2 * self.pairs, dtype=torch.bool, device=self.device)
         mild[:first] = True
         mild[start : start + int(round(self.pairs * second))] = True
         twice = rows.repeat(2)
-        views = torch.empty(2 * self.pairs, 3, size, size)
-        other = torch.empty(2 * self.pairs, dtype=torch.int64)
-        views[mild], other[mild] = self.weak(twice[mild], size=size, rng=rng)
+        part = parts(self.pairs, self.part, self.part_area, rng).repeat(2, 1, 1)
+        views = torch.empty(2 * self.pairs, 3, size, size, device=self.device)
+        other = torch.empty(2 * self.pairs, dtype=torch.int64, device=self.device)
         strong = self.strong if share < self.later_from else self.later
-        views[~mild], other[~mild] = strong(twice[~mild], size=size, rng=rng)
+        for which, edits in ((mild, self.weak), (~mild, strong)):
+            views[which], other[which] = edits(twice[which], size=size, rng=rng, part=part[which])
         shown = torch.where(other >= 0, self.scene[other.clamp(min=0)], -1)
         return views, self.scene[rows].repeat(2), shown
 
@@ -119,10 +128,11 @@ def rate_at(config: Config, share: float) -> float:
 @torch.no_grad()
 def follow(ema: TwinNet, net: TwinNet, decay: float) -> None:
     """Move the averaged weights and statistics a step towards the network."""
-    for a, b in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
-        if a.is_floating_point():
-            a.lerp_(b, 1 - decay)
-        else:
+    both = list(zip(ema.state_dict().values(), net.state_dict().values(), strict=True))
+    moved = [(a, b) for a, b in both if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in moved], [b for _, b in moved], 1 - decay)
+    for a, b in both:
+        if not a.is_floating_point():
             a.copy_(b)
 
 
@@ -139,7 +149,7 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
 
     Args:
         config: see `config.toml`.
-        out: folder for `last.pt` and `log.jsonl`; an existing `last.pt` is continued.
+        out: folder for `last.pt`, `average.pt` and `log.jsonl`; an existing `last.pt` is continued.
         minutes: instead of the config's.
         steps: stop after so many steps instead of by the clock; the same on any machine.
         start: checkpoint of an earlier run whose averaged weights this run begins with.
@@ -151,17 +161,20 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
     torch.set_num_threads(config["threads"])
     torch.manual_seed(config["seed"])
     out.mkdir(parents=True, exist_ok=True)
-    views = Views(pool, config)
-    trial = Trial.of(pool, count=150)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.benchmark = True
+    views = Views(pool, config, device)
+    trial = Trial.of(pool, count=150)
+    held = [name for name, out_of_it in zip(pool.names, pool.held, strict=True) if out_of_it]
     net = TwinNet().to(device, memory_format=torch.channels_last)
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     opt = config["optimiser"]
     optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": opt["weight_decay"]},
-                                   {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98))
+                                   {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98),
+                                  fused=device == "cuda")
     ema = copy.deepcopy(net).eval()
-    memory = Memory(config["loss"]["memory"])
+    memory = Memory(config["loss"]["memory"], device=device)
     spread: float = config["loss"]["spread"]
     nested = {int(k): float(v) for k, v in config["loss"]["nested"].items()}
     step, spent = 0, 0.0
@@ -188,22 +201,27 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
             save(last, {"net": net.state_dict(), "ema": ema.state_dict(), "step": step,
                         "optimiser": optimiser.state_dict(), "memory": memory.state(),
                         "spent": spent, "config": config, "data_sha256": pool.sha256})
+            save(out / "average.pt", {"ema": ema.state_dict(), "step": step, "spent": spent,
+                                      "config": config, "data_sha256": pool.sha256,
+                                      "held": held, "device": device})
 
         say("start", device=device, pictures=len(views.pixels), budget_minutes=budget / 60)
         saved, judged, said = spent, spent, spent
-        seen, parts_sum = 0, {"nce": 0.0, "koleo": 0.0, "top1": 0.0, "loss": 0.0}
+        seen = 0
+        sums: dict[str, Tensor] = {}
         steps_said = 0
         while (share := step / steps if steps else spent / budget) < 1:
             began = time.monotonic()
             size = view_side(config, share)
             pixels, scene, other = views.batch(step, size, share)
-            x = normalise((pixels * 255).to(device))
+            x = normalise(pixels * 255)
             rate = rate_at(config, share)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             net.train()
-            z = net(x).cpu()
-            loss, parts = copy_loss(z, scene, other, memory, nested=nested,
+            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+                z = net(x)
+            loss, terms = copy_loss(z, scene, other, memory, nested=nested,
                                     temperature=config["loss"]["temperature"],
                                     spread=spread * min(1.0, share / config["loss"]["ramp"]),
                                     use_memory=share >= config["loss"]["memory_from"])
@@ -219,14 +237,14 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
             spent += time.monotonic() - began
             seen += len(z)
             steps_said += 1
-            for name, value in {**parts, "loss": loss.item()}.items():
-                parts_sum[name] += value
+            for name, value in {**terms, "loss": loss.detach()}.items():
+                sums[name] = sums[name] + value if name in sums else value
             done = step >= steps if steps else spent >= budget
             if spent - said > 60 or done:
-                mean = {k: v / steps_said for k, v in parts_sum.items()}
+                mean = {k: v.item() / steps_said for k, v in sums.items()}
                 say("train", size=size, rate=rate, views_per_s=seen / (spent - said), **mean)
                 said, seen, steps_said = spent, 0, 0
-                parts_sum = dict.fromkeys(parts_sum, 0.0)
+                sums = {}
             began = time.monotonic()
             if spent - judged > config["evaluate_minutes"] * 60 or done:
                 judged = spent
@@ -246,13 +264,15 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("training/config.toml"))
     parser.add_argument("--images", type=Path, default=Path("../shared/images"))
     parser.add_argument("--out", type=Path, default=Path("runs/v1"))
+    parser.add_argument("--pool", type=Path, help="decoded pictures; default OUT/pool.npz")
     parser.add_argument("--minutes", type=float, help="instead of the config's")
     parser.add_argument("--start", type=Path, help="last.pt of an earlier run to begin with")
     args = parser.parse_args()
     config = read_config(args.config)
     data = config["data"]
-    pool = load_pool(args.images, args.out / "pool.npz", size=data["size"], drawn=data["drawn"],
-                     seed=data.get("seed", config["seed"]), held_share=data["held_share"])
+    pool = load_pool(args.images, args.pool or args.out / "pool.npz", size=data["size"],
+                     drawn=data["drawn"], seed=data.get("seed", config["seed"]),
+                     held_share=data["held_share"])
     train(config, pool, args.out, minutes=args.minutes, start=args.start)
 
 

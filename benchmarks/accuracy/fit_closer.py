@@ -27,7 +27,7 @@ from twinreel import compare as c
 from twinreel import models
 from twinreel.candidates import best_moments
 from twinreel.closer import CloserTask, look_closer
-from twinreel.doubt import HOPELESS, REACH_S, possible_lines
+from twinreel.doubt import PIECES, REACH_S, possible_lines
 from twinreel.errors import VideoError
 from twinreel.store import Library
 
@@ -58,7 +58,7 @@ def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[
                 continue
             m = c.compare(features[a], features[b], calibration)
             # Copies that nobody doubts show what a closer look of a true pair is like, too.
-            if m is not None and m.score >= HOPELESS and (seconds or m.score < sure):
+            if m is not None and m.score >= PIECES.least and (seconds or m.score < sure):
                 asked.append((seconds > 0, m))
         true = [m for label, m in asked if label]
         false = sorted((m for label, m in asked if not label), key=lambda m: -m.score)
@@ -80,6 +80,7 @@ def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[
                         "names": (name[m.a], name[m.b]),
                         "label": m in true,
                         "before": m.score,
+                        "evidence": c.evidence(a, b, calibration).vector(),
                         "x": (seen.witness.correlation, seen.witness.vector()[3]),
                         "seen": (seen.fit, seen.witness.correlation, seen.line.speed),
                     }

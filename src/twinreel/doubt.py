@@ -31,16 +31,32 @@ from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
 VERSION = 4  # part of the name under which a verdict is remembered
-HOPELESS = 0.002  # a lower score is not looked into: on the train split it was never a copy found
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
-PER_STRETCH = 3  # looks at the same seconds of a video; the likeliest pairs come first
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
 REACH_S = 0.75  # how far off a moment may be, at most
 Span = tuple[float, float]  # seconds
 _ALL: Span = (0.0, 1e9)
 _LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
 _STALL_S, _TOTAL_S = 30.0, 120.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How much is looked at.
+
+    least: a lower score is not looked into. looks: at the same seconds of a video, at most; the
+    likeliest pairs come first.
+    """
+
+    least: float
+    looks: int
+
+
+# Of whole videos none with a lower score was a copy on the train split. Pieces have less to show,
+# and of one piece there is more that looks like it: other pieces of its source.
+WHOLES = Patience(0.002, 3)
+PIECES = Patience(0.0003, 6)
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,7 @@ class Look:
     size: tuple[int, int]
     jobs: int
     idle: Idle | None = None  # processes of the run that have nothing to do
+    patience: Patience = WHOLES
 
 
 def look_again(
@@ -97,13 +114,13 @@ def _looked(
             tick()
 
 
-def _parted(matches: Iterable[Match], least: float) -> tuple[list[Match], list[tuple[str, str]]]:
+def _parted(matches: Iterable[Match], look: Look) -> tuple[list[Match], list[tuple[str, str]]]:
     """The doubtful ones (a < b), the likeliest first, and the pairs of those that are sure."""
     doubtful, sure = [], []
     for m in matches:
-        if m.a != m.b and HOPELESS <= m.score < least:
+        if m.a != m.b and look.patience.least <= m.score < look.sure:
             doubtful.append(m.ordered())
-        elif m.score >= least and m.relation in COPIES:
+        elif m.score >= look.sure and m.relation in COPIES:
             sure.append((m.a, m.b))
     return sorted(doubtful, key=lambda m: (-m.score, m.a, m.b)), sure
 
@@ -145,7 +162,8 @@ class Doubts:
         """Whether what one of the videos shares has not been looked at often enough. A compilation
         has as many stretches as sources, and each may be looked at as often as a whole video."""
         return any(
-            sum(_mostly(span, done) for done in self._looks[self._twin(key)]) < PER_STRETCH
+            sum(_mostly(span, done) for done in self._looks[self._twin(key)])
+            < self._look.patience.looks
             for key, span in _stretches(m)
         )
 
@@ -153,7 +171,7 @@ class Doubts:
         """See look_again."""
         if not self._look.calibration.closer_weights:
             return
-        doubtful, self._sure = _parted(matches, self._look.sure)
+        doubtful, self._sure = _parted(matches, self._look)
         self._have_copies = {key for pair in self._sure for key in pair}
         self._count()
         yield from self._known(doubtful)
@@ -167,7 +185,7 @@ class Doubts:
         """The same for each of a few doubtful matches, however often others were looked at."""
         if not self._look.calibration.closer_weights:
             return
-        yield from self._known(_parted(matches, self._look.sure)[0])
+        yield from self._known(_parted(matches, self._look)[0])
         while self._left:
             chosen: dict[frozenset[str], Match] = {}
             for m in self._left:
@@ -176,7 +194,7 @@ class Doubts:
 
     def known(self, matches: Iterable[Match]) -> Iterator[Match]:
         """The doubtful ones that an earlier look settles, as it told them; nothing is opened."""
-        for m, _ in self._known(_parted(matches, self._look.sure)[0]):
+        for m, _ in self._known(_parted(matches, self._look)[0]):
             yield m
 
     def _known(self, doubtful: Iterable[Match]) -> Iterator[tuple[Match, str]]:

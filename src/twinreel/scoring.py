@@ -16,7 +16,7 @@ from twinreel import ann, large
 from twinreel.aligned import at_same_moments, beside, gap, is_mirrored
 from twinreel.candidates import Shelf, compare_all, longest_like
 from twinreel.compare import VERSION as COMPARE_VERSION
-from twinreel.doubt import HOPELESS, Doubts, Look
+from twinreel.doubt import PIECES, WHOLES, Doubts, Look, Patience
 from twinreel.inventory import quick
 from twinreel.looking import Looking
 from twinreel.options import fingerprint
@@ -123,7 +123,7 @@ class Scoring(Looking):
         path = {f.key for f in self.files if f.key}
         removed = self.library.recall_all("removed")
         known = path | removed.keys()
-        for m in self.library.pairs(self.context, HOPELESS):
+        for m in self.library.pairs(self.context, self._patience.least):
             if (m.a in path and m.b in known) or (m.b in path and m.a in removed):
                 yield m
 
@@ -140,7 +140,9 @@ class Scoring(Looking):
         if self.partial or not self.options.compare.closer:
             return []
         scored = (self.library.pair(self.context, *pair) for pair in pairs if self._wanted(*pair))
-        doubtful = [m for m in scored if m is not None and HOPELESS <= m.score < self.min_score]
+        doubtful = [
+            m for m in scored if m is not None and self._patience.least <= m.score < self.min_score
+        ]
         doubtful.sort(key=lambda m: (-m.score, m.a, m.b))
         found = []
         with self.interruptible():
@@ -180,7 +182,12 @@ class Scoring(Looking):
             self.spec.size,
             job_count(self.options.decode.jobs, self.files),
             self.idle,
+            self._patience,
         )
+
+    @property
+    def _patience(self) -> Patience:
+        return PIECES if self.options.compare.clips else WHOLES
 
     def _picture(self, key: str) -> Rect:
         return self.library.facts({key})[key].picture

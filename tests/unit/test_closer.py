@@ -15,7 +15,7 @@ from twinreel import doubt
 from twinreel.closer import Closer, CloserTask, Line, look_closer
 from twinreel.compare import Calibration, Witness
 from twinreel.decode import Looked, LookTask, look
-from twinreel.doubt import PER_STRETCH, Doubts, Look, closer_score, families, look_again
+from twinreel.doubt import WHOLES, Doubts, Look, closer_score, families, look_again
 from twinreel.embed import features
 from twinreel.exact import content_key
 from twinreel.options import SampleOptions
@@ -296,7 +296,7 @@ def test_looks_at_strangers_are_bounded(tmp_path: Path, told: dict[frozenset[str
     assert len(pairs) == len(crowd)  # each of the others is looked at for the first time
     between = " ".join(f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh" if a < b)
     pairs = _looks(tmp_path, "", between, "n")
-    assert len(pairs) == len(set(pairs)) <= PER_STRETCH * 8 < len(between.split())
+    assert len(pairs) == len(set(pairs)) <= WHOLES.looks * 8 < len(between.split())
 
 
 def test_every_pair_that_a_group_hangs_on_is_looked_at_once(
@@ -355,4 +355,4 @@ def test_proof_raises_the_score() -> None:
     low, high = (closer_score(seen(c), CALIBRATION) for c in (0.2, 0.95))
     assert low < 0.5 < high
     assert closer_score(seen(0.0), CALIBRATION) == pytest.approx(1 / (1 + math.exp(4)))
-    assert PER_STRETCH >= 1
+    assert WHOLES.looks >= 1

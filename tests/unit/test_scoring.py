@@ -11,7 +11,7 @@ import pytest
 
 from twinreel import doubt, models, scoring
 from twinreel.discover import Discovery
-from twinreel.doubt import HOPELESS
+from twinreel.doubt import WHOLES
 from twinreel.embed import features
 from twinreel.inventory import quick
 from twinreel.options import DupsOptions, gather
@@ -83,7 +83,7 @@ def test_a_group_asks_for_the_doubtful_pairs_it_hangs_on(
         run.calibration = replace(run.calibration, closer_weights=(1.0, 1.0))
         _fill(run, range(5), np.random.default_rng(1))
         kept, *others = (f.key or "" for f in run.files)
-        scores = (0.5, 0.6, HOPELESS / 2, 0.4)
+        scores = (0.5, 0.6, WHOLES.least / 2, 0.4)
         pairs = [Match(kept, k, s, "copy") for k, s in zip(others, scores, strict=True)]
         library.put_pairs(run.context, [kept, *others], pairs)
         library.remember("unmatched", " ".join(sorted((quick(kept), quick(others[3])))), {})

@@ -35,7 +35,7 @@ TWIN = register(
         size=(160, 160),
         weights=Weights(
             file="twin-v1.safetensors",
-            sha256="ff547a281f6540194fbe90d93550b4bf8a9df82e0539ae8a0af944a62237bfab",
+            sha256="eeecfb89cae3ba54a03fb43dc0b9ca16360fe1a96dce4f04979ed71671d4f3e8",
             licence="Apache-2.0",
             packaged=True,
         ),

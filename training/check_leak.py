@@ -63,6 +63,15 @@ def difference_hash(pixels: np.ndarray) -> np.ndarray:
     return out
 
 
+def shrunk(pictures: np.ndarray, side: int) -> np.ndarray:
+    """uint8 (n, 3, h, w) -> (n, 3, side, side)."""
+    out = np.empty((len(pictures), 3, side, side), np.uint8)
+    for i, picture in enumerate(pictures):
+        image = Image.fromarray(picture.transpose(1, 2, 0))
+        out[i] = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    return out
+
+
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Hamming distances of bool (n, 64) and (m, 64): int (n, m)."""
     x, y = a.astype(np.float32) * 2 - 1, b.astype(np.float32) * 2 - 1
@@ -101,7 +110,7 @@ def main() -> None:
     seen = np.stack(pictures).transpose(0, 3, 1, 2)
     flat = seen.std(axis=(1, 2, 3)) < 8  # a black frame equals every black picture
     photos = np.flatnonzero(pool.folder >= 0)
-    ours, ours_names = pool.pixels[photos], [pool.names[i] for i in photos]
+    ours, ours_names = shrunk(pool.pixels[photos], SIZE), [pool.names[i] for i in photos]
     z = embed(net, torch.from_numpy(seen)) @ embed(net, torch.from_numpy(ours)).T
     bits = np.minimum(distances(difference_hash(seen), difference_hash(ours)),
                       distances(difference_hash(seen[..., ::-1]), difference_hash(ours)))

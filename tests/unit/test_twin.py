@@ -208,6 +208,30 @@ def test_quarter_turn_is_exact() -> None:
     assert min(errors) < 0.5
 
 
+def test_a_part_of_a_photograph_is_a_picture_of_its_own() -> None:
+    from training.augment import Edits, parts
+    from training.sprites import draw_sprites
+    from training.strength import WEAK, Strength
+
+    rng = torch.Generator().manual_seed(4)
+    part = parts(200, 0.5, 0.3, rng)
+    area = part[:, 0, 0] * part[:, 1, 1]
+    whole = (part == torch.eye(3)).all(dim=(1, 2))
+    assert 60 < int(whole.sum()) < 140
+    assert area.min() > 0.29 and area[~whole].max() <= 1
+    corner = part[:, :2, 2].abs() + part.diagonal(dim1=1, dim2=2)[:, :2]
+    assert corner.max() < 1 + 1e-5  # nothing of it lies outside
+
+    pool, sprites = pictures(2, 64), torch.from_numpy(draw_sprites(2, seed=0))
+    nothing = Strength(**dict.fromkeys(vars(WEAK), 0.0) | {
+        "crop_area": 0.5, "paste_min": 0.35, "jpeg_low": 5.0, "jpeg_high": 60.0})
+    left_half = torch.tensor([[0.5, 0, -0.5], [0, 1, 0], [0, 0, 1]]).repeat(2, 1, 1)
+    views, other = Edits(pool, sprites, nothing)(
+        torch.arange(2), size=64, rng=torch.Generator().manual_seed(0), part=left_half)
+    wide = torch.nn.functional.interpolate(pool[..., :32] / 255, (64, 64), mode="bilinear")
+    assert (views - wide).abs().mean() < 0.01 and (other == -1).all()
+
+
 def test_jpeg_loses_more_at_low_quality() -> None:
     from training.degrade import jpeg
 
@@ -255,6 +279,8 @@ def test_memory_overwrites_the_oldest() -> None:
     for i in range(3):
         memory.push(torch.full((2, 2), float(i)), torch.tensor([i, i]), torch.tensor([-1, -1]))
     assert memory.filled == 4 and sorted(memory.scene.tolist()) == [1, 1, 2, 2]
+    memory.push(torch.zeros(6, 2), torch.arange(6), torch.full((6,), -1))  # more than it holds
+    assert sorted(memory.scene.tolist()) == [2, 3, 4, 5]
 
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -275,6 +301,9 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert (first["step"], second["step"]) == (2, 3)
     moved = [k for k, v in first["net"].items() if not torch.equal(v, second["net"][k])]
     assert len(moved) > 20
+    average = torch.load(tmp_path / "average.pt", weights_only=True)  # what a release is made of
+    assert average["step"] == 3 and set(average["ema"]) == set(second["ema"])
+    assert average["held"] == [n for n, h in zip(pool.names, pool.held, strict=True) if h]
     whole = tmp_path / "whole"
     train(config, pool, whole, steps=2)
     again = torch.load(whole / "last.pt", weights_only=True)

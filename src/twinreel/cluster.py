@@ -12,6 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from twinreel.types import Match
 
 
+def load() -> None:
+    """Import what `clusters` needs: some seconds, in which another thread may wait for decoders."""
+    import sklearn.cluster  # noqa: F401
+
+
 def clusters(
     names: Sequence[str],
     matches: Iterable[Match],

@@ -10,8 +10,8 @@ import dataclasses
 import functools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 
 import twinreel
@@ -45,9 +45,10 @@ class Grouping:
     archived: frozenset[str] = frozenset()
     crowds: large.Held | None = None  # where pairs were left out, to be scored when asked for
     settle: Settle | None = None
+    used: list[Match] = field(default_factory=list)  # every member's with its kept file
 
-    def groups(self) -> tuple[list[Group], list[Match]]:
-        """Groups of paths, and the match of every member with its kept file."""
+    def groups(self) -> Iterator[Group]:
+        """Groups of paths, as they are made; afterwards `used` is whole."""
         videos, paths = self.videos, self.paths
         relations = CONTAINED if self.options.compare.contained else COPIES
         edges = [
@@ -77,8 +78,6 @@ class Grouping:
             views.forget(kept)
             return True
 
-        groups: list[Group] = []
-        used: list[Match] = []
         for members in found:
             views = keep.Views(self.match, strips)  # the choices among a cluster's parts share them
             names = [p for key in members for p in paths[key]]
@@ -100,13 +99,12 @@ class Grouping:
             for group in remembered:
                 if not self._asked(group.members):
                     continue
-                groups.append(group)
                 for name in group.members:
                     if name != group.keep and (m := self.match(name, group.keep)) is not None:
-                        used.append(m)
-        return groups, used
+                        self.used.append(m)
+                yield group
 
-    def listed(self, groups: Iterable[Group], used: Iterable[Match]) -> list[Match]:
+    def listed(self, groups: Iterable[Group]) -> list[Match]:
         """The report's matches, each pair of paths once, the best first.
 
         What ties members to their kept file, every pair of equal files, and every match of contents
@@ -114,7 +112,7 @@ class Grouping:
         --all-matches), one path stands for each content (a kept one, else the first) and the other
         paths are listed against that: every path can be reached from every other.
         """
-        found = {_pair(m.a, m.b): m for m in used}
+        found = {_pair(m.a, m.b): m for m in self.used}
         most = ALL_PAIRS if self.options.compare.all_matches else PAIRS
         kept = {self.videos[g.keep].file.key or "": g.keep for g in groups}
         stands = {key: kept.get(key, p[0]) for key, p in self.paths.items()}

@@ -8,13 +8,14 @@ for group in report.groups:
 from __future__ import annotations
 
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import twinreel
-from twinreel import models
+from twinreel import cluster, models
 from twinreel.discover import discover
 from twinreel.errors import NothingFound
 from twinreel.grouping import Grouping, folder_pairs
@@ -24,8 +25,10 @@ from twinreel.progress import Progress
 from twinreel.report import Report
 from twinreel.scoring import Scoring
 from twinreel.store import Facts, Library, now
-from twinreel.types import Group, Video, VideoInfo
+from twinreel.types import Group, Video, VideoFile, VideoInfo
 from twinreel.workers import Idle
+
+MANY = 8  # videos to look at: meanwhile there is time to load what comes later
 
 
 def find_duplicates(
@@ -74,6 +77,11 @@ class Run(Scoring):
     """One run over a library. Each stage leaves what the next needs: inventory.py identifies,
     looking.py looks, scoring.py scores and selects; here is what becomes of it."""
 
+    def _look_at(self, todo: dict[str, list[VideoFile]]) -> dict[str, list[VideoFile]]:
+        if len(todo) >= MANY:
+            threading.Thread(target=cluster.load, daemon=True).start()
+        return super()._look_at(todo)
+
     def report(self) -> Report:
         """Clusters of matching contents, as groups of files, with the one worth keeping."""
         created = now()
@@ -86,13 +94,12 @@ class Run(Scoring):
             self.library, self.options, videos, paths, self.matches, self.min_score, archived,
             self.crowds, self.settle,
         )  # fmt: skip
-        groups, used = grouping.groups()
+        groups = self._heard(grouping)
         self.spread()
-        groups = self._heard(groups, grouping)
         report = Report(
             library=str(self.library.path),
             videos=tuple(videos.values()),
-            matches=tuple(grouping.listed(groups, used)),
+            matches=tuple(grouping.listed(groups)),
             groups=(),
             failures=tuple(self.failures),
             skipped=dict(self.found.skipped),
@@ -131,10 +138,11 @@ class Run(Scoring):
             )
         return videos
 
-    def _heard(self, groups: list[Group], grouping: Grouping) -> list[Group]:
+    def _heard(self, grouping: Grouping) -> list[Group]:
         """The groups with what their sound says, unless nobody wants to know."""
-        if not groups or not self.options.keep.sound or self.partial:
-            return groups
+        groups = grouping.groups()
+        if not self.options.keep.sound or self.partial:
+            return list(groups)
         from twinreel.jobs import job_count
         from twinreel.witness import with_sound
 

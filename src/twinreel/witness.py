@@ -7,8 +7,9 @@ is listed as a loss and the group asks for a look. Verdicts are remembered by co
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from twinreel.audio import Sound, SoundTask, work
@@ -21,7 +22,7 @@ VERSION = 1  # part of the name under which a verdict is remembered
 
 
 def with_sound(
-    groups: Sequence[Group],
+    groups: Iterable[Group],
     videos: dict[str, Video],
     match: Callable[[str, str], Match | None],
     library: Library,
@@ -29,27 +30,37 @@ def with_sound(
     progress: Progress,
     idle: Idle | None = None,
 ) -> list[Group]:
-    """Ask the sound of every removable member that is not the kept file to the last byte."""
+    """Ask the sound of every removable member that is not the kept file to the last byte.
+
+    Groups are taken one by one: the next is chosen while sound of the last ones is heard.
+    """
     verdicts: dict[str, Sound] = {}
-    tasks: dict[str, SoundTask] = {}
-    for group in groups:
-        for task in _questions(group, videos, match):
-            name = _name(videos[task.path], videos[task.other])
-            if name in tasks:
-                continue
-            known = library.recall("sound", name)
-            if known is None:
-                tasks[name] = task
-            else:
-                verdicts[name] = Sound(**{**known, "tracks": tuple(known["tracks"])})
-    by_task = {id(task): name for name, task in tasks.items()}
-    if tasks:
+    asked: set[str] = set()
+    taken: list[Group] = []
+
+    def questions() -> Iterator[SoundTask]:
+        for group in groups:
+            taken.append(group)
+            for task in _questions(group, videos, match):
+                name = _name(videos[task.path], videos[task.other])
+                if name in asked:
+                    continue
+                asked.add(name)
+                known = library.recall("sound", name)
+                if known is None:
+                    yield task
+                else:
+                    verdicts[name] = Sound(**{**known, "tracks": tuple(known["tracks"])})
+
+    tasks = questions()
+    first = next(tasks, None)
+    if first is not None:
         with (
-            WorkerPool(work, min(jobs, len(tasks)), idle=idle) as pool,
-            progress.stage("listen", len(tasks)) as tick,
+            WorkerPool(work, jobs, idle=idle) as pool,
+            progress.stage("listen", None) as tick,
         ):
-            for event in pool.run(tasks.values()):
-                name = by_task[id(event.task)]
+            for event in pool.run(chain([first], tasks)):
+                name = _name(videos[event.task.path], videos[event.task.other])
                 if event.kind == "item":
                     verdicts[name] = event.value
                     library.remember("sound", name, dataclasses.asdict(event.value))
@@ -58,7 +69,7 @@ def with_sound(
                     verdicts[name] = Sound("unknown", words)
                 if event.kind != "item":
                     tick()
-    return [_told(group, videos, verdicts) for group in groups]
+    return [_told(group, videos, verdicts) for group in taken]
 
 
 def _questions(

@@ -277,13 +277,14 @@ class Doubts:
                 between = (m.a, m.b, "")
             elif tried[between] >= TRIES * min(size[between[0]], size[between[1]]):
                 continue
-            if between not in best or known > best[between][0]:
+            # One that has had its looks is passed over: another pair may speak for its families.
+            if (between not in best or known > best[between][0]) and self._is_due(m):
                 best[between] = known, m
         looked: set[str] = set()
         chosen: dict[frozenset[str], Match] = {}
         for _, m in best.values():
             pair = self._pair(m)
-            if not pair <= looked and self._is_due(m):
+            if not pair <= looked:
                 looked |= pair
                 chosen[pair] = m
         return chosen

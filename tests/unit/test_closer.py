@@ -290,6 +290,15 @@ def test_who_joined_a_family_is_looked_at_beside_its_middle(
     assert _looks(tmp_path, "ah bh ch ay", "hy by", "n") == [_pair("hy")]
 
 
+def test_families_whose_middles_had_their_looks_are_told_by_others(
+    tmp_path: Path, told: dict[frozenset[str], float]
+) -> None:
+    # h and x have most copies and are looked at with strangers until they are not due any more.
+    pairs = _looks(tmp_path, "ah bh vx wx", "hp hq hr sx tx ux hx av")
+    assert _pair("hx") not in pairs
+    assert pairs[-1] == _pair("av") and len(pairs) == 7
+
+
 def test_looks_at_strangers_are_bounded(tmp_path: Path, told: dict[frozenset[str], float]) -> None:
     crowd = [f"x{c}" for c in "abcdefghij"]
     pairs = _looks(tmp_path, "", " ".join(crowd))

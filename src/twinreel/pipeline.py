@@ -148,8 +148,9 @@ class Run(Scoring):
 
         jobs = job_count(self.options.decode.jobs, self.files)
         return with_sound(
-            groups, grouping.videos, grouping.match, self.library, jobs, self.progress, self.idle
-        )
+            groups, grouping.videos, grouping.match, self.library, jobs, self.progress, self.idle,
+            lambda: self.partial,
+        )  # fmt: skip
 
     def _last_words(self, paths: Collection[str]) -> None:
         """What a reader should know beside the groups."""

@@ -29,10 +29,12 @@ def with_sound(
     jobs: int,
     progress: Progress,
     idle: Idle | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> list[Group]:
     """Ask the sound of every removable member that is not the kept file to the last byte.
 
-    Groups are taken one by one: the next is chosen while sound of the last ones is heard.
+    Groups are taken one by one: the next is chosen while sound of the last ones is heard. Once
+    `enough` is true no further sound is asked for.
     """
     verdicts: dict[str, Sound] = {}
     asked: set[str] = set()
@@ -41,7 +43,7 @@ def with_sound(
     def questions() -> Iterator[SoundTask]:
         for group in groups:
             taken.append(group)
-            for task in _questions(group, videos, match):
+            for task in () if enough() else _questions(group, videos, match):
                 name = _name(videos[task.path], videos[task.other])
                 if name in asked:
                     continue

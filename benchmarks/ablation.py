@@ -120,7 +120,8 @@ def embed(network: Network, shown: Sequence[np.ndarray], side: int = SIZE) -> li
                       for p in pixels]
             pixels = np.stack([np.asarray(im) for im in images])
         x = normalise(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
-        out.append(torch.cat([network(part) for part in x.split(64)]).numpy())
+        made = [network(part).numpy() for part in x.split(64) if len(part)]
+        out.append(np.concatenate(made) if made else np.zeros((0, 1), np.float32))
     return out
 
 

@@ -23,8 +23,7 @@ from benchmarks.accuracy.evaluate import NONE, Truth
 from benchmarks.accuracy.metrics import Ranking
 from twinreel import models, picture
 from twinreel.candidates import best_count
-from twinreel.models.dctgrad import DctGrad
-from twinreel.models.twin import SIZE, TwinNet, normalise
+from twinreel.models.twin import DIM, SIZE, TwinNet, normalise
 from twinreel.store import Library
 from twinreel.types import Floats
 
@@ -52,13 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     t = Truth(truth.load(args.work / "truth_train.json"))
     videos = read(args.library, t.names)
     pair = models.load("twin.v1").module
-    twin, grad = pair.twin, DctGrad()
+    twin = pair.twin
     torch.manual_seed(0)
     untrained = TwinNet().fuse()
     shown = cut(videos)
-    z = embed(twin, shown)
-    g = embed(lambda x: grad(plain(x)), shown)
-    both = [np.hstack([a * 0.9**0.5, b * 0.1**0.5]) for a, b in zip(z, g, strict=True)]
+    both = embed(pair, shown)
+    z, g = shortened(both, slice(0, DIM)), shortened(both, slice(DIM, None))
     print(f"{len(t.names)} files, {sum(map(len, z))} moments\n")
     print("Average precision over whole copies, among all pairs and without look-alikes (other\n"
           "takes and pieces of one scene, which similarity alone cannot tell from copies).\n")
@@ -70,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     row("network and gradients, as shipped", both)
     row("network alone", z)
-    row("its first 128 numbers", shortened(z, 128))
-    row("its first 64 numbers", shortened(z, 64))
+    row("its first 128 numbers", shortened(z, slice(0, 128)))
+    row("its first 64 numbers", shortened(z, slice(0, 64)))
     row("gradients alone", g)
     row("untrained network", embed(untrained, shown))
     row("borders not cut", embed(twin, cut(videos, borders=True)))
@@ -125,16 +123,9 @@ def embed(network: Network, shown: Sequence[np.ndarray], side: int = SIZE) -> li
     return out
 
 
-def plain(x: torch.Tensor) -> torch.Tensor:
-    """Normalised frames back to 0..1, which the gradient descriptor reads."""
-    spec = models.get("twin.v1")
-    std, mean = (torch.tensor(v).view(1, 3, 1, 1) for v in (spec.std, spec.mean))
-    return x * std + mean
-
-
-def shortened(rows: Sequence[Floats], dim: int) -> list[Floats]:
-    """The first numbers, of unit length again."""
-    return [v[:, :dim] / np.linalg.norm(v[:, :dim], axis=1, keepdims=True) for v in rows]
+def shortened(rows: Sequence[Floats], part: slice) -> list[Floats]:
+    """Some of the numbers, of unit length again."""
+    return [v[:, part] / np.linalg.norm(v[:, part], axis=1, keepdims=True) for v in rows]
 
 
 def some(v: Floats, most: int) -> Floats:

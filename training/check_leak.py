@@ -24,7 +24,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from training.data import load_pool
-from training.evaluate import embed
+from training.evaluate import at_size, embed, stacked
 from training.release import FILE
 from twinreel.models.twin import SIZE, TwinNet
 
@@ -60,15 +60,6 @@ def difference_hash(pixels: np.ndarray) -> np.ndarray:
         grey = Image.fromarray(picture.transpose(1, 2, 0)).convert("L")
         cells = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), int)
         out[i] = (cells[:, 1:] > cells[:, :-1]).ravel()
-    return out
-
-
-def shrunk(pictures: np.ndarray, side: int) -> np.ndarray:
-    """uint8 (n, 3, h, w) -> (n, 3, side, side)."""
-    out = np.empty((len(pictures), 3, side, side), np.uint8)
-    for i, picture in enumerate(pictures):
-        image = Image.fromarray(picture.transpose(1, 2, 0))
-        out[i] = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
     return out
 
 
@@ -110,7 +101,8 @@ def main() -> None:
     seen = np.stack(pictures).transpose(0, 3, 1, 2)
     flat = seen.std(axis=(1, 2, 3)) < 8  # a black frame equals every black picture
     photos = np.flatnonzero(pool.folder >= 0)
-    ours, ours_names = shrunk(pool.pixels[photos], SIZE), [pool.names[i] for i in photos]
+    ours = stacked(at_size(pool, photos, SIZE)).numpy()
+    ours_names = [pool.names[i] for i in photos]
     z = embed(net, torch.from_numpy(seen)) @ embed(net, torch.from_numpy(ours)).T
     bits = np.minimum(distances(difference_hash(seen), difference_hash(ours)),
                       distances(difference_hash(seen[..., ::-1]), difference_hash(ours)))

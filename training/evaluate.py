@@ -133,25 +133,26 @@ class Trial:
         rest = rng.permutation(held)
         chosen, extra = rest[:count], rest[count : count + distractors]
         side = min(SIZE, pool.pixels.shape[-1])
-        images = [_picture(pool, i, side) for i in chosen]
+        images = at_size(pool, chosen, side)
         # What is shown beside a picture is not in the gallery, else it would be a right answer too.
         beside = rng.permutation(np.flatnonzero(~pool.held))[: len(images)]
-        others = [_picture(pool, i, side) for i in beside]
+        others = at_size(pool, beside, side)
         queries = {}
         for name, edit in EDITS.items():
             made = [edit(im, others[k % len(others)]) for k, im in enumerate(images)]
             made = [im.resize((side, side), Image.Resampling.BICUBIC) for im in made]
-            queries[name] = _stacked(made)
-        shown = [_picture(pool, i, side) for i in np.concatenate([chosen, extra])]
-        return cls(_stacked(shown), queries)
+            queries[name] = stacked(made)
+        shown = at_size(pool, np.concatenate([chosen, extra]), side)
+        return cls(stacked(shown), queries)
 
 
-def _picture(pool: Pool, i: int, side: int) -> Picture:
-    whole = Image.fromarray(pool.pixels[i].transpose(1, 2, 0))
-    return whole.resize((side, side), Image.Resampling.BICUBIC)
+def at_size(pool: Pool, rows: np.ndarray, side: int) -> list[Picture]:
+    """Pictures of a pool at another size."""
+    whole = (Image.fromarray(pool.pixels[i].transpose(1, 2, 0)) for i in rows)
+    return [im.resize((side, side), Image.Resampling.BICUBIC) for im in whole]
 
 
-def _stacked(images: list[Picture]) -> Tensor:
+def stacked(images: list[Picture]) -> Tensor:
     """uint8 (n, 3, h, w)."""
     return torch.from_numpy(np.stack([np.asarray(im).transpose(2, 0, 1) for im in images]))
 

@@ -232,8 +232,13 @@ def _normal(pictures: Floats) -> Floats:
 
 def _fit(a: Floats, b: Floats, part: Rect) -> float:
     """Median correlation of the `part` of a with b, grey (n, side, side)."""
+    return _normal_fit(a, _normal(b), part)
+
+
+def _normal_fit(a: Floats, b: Floats, part: Rect) -> float:
+    """`_fit` with a b that is `_normal` already."""
     seen = view(a, part, b.shape[1])
-    return float(np.median((_normal(seen) * _normal(b)).sum(axis=(1, 2))))
+    return float(np.median((_normal(seen) * b).sum(axis=(1, 2))))
 
 
 def find_crop(whole: Floats, part: Floats) -> tuple[Rect, float]:
@@ -306,7 +311,8 @@ def _between(values: Floats, at: npt.NDArray[np.float64], axis: int) -> Floats:
 
 def _refined(whole: Floats, part: Floats, place: Rect) -> Rect:
     """The place moved to where the part fits best."""
-    return climbed(place, lambda r: _fit(whole, part, r), (0.02, 0.01, 0.005), 0.3, 1e-5)[0]
+    level = _normal(part)
+    return climbed(place, lambda r: _normal_fit(whole, level, r), (0.02, 0.01, 0.005), 0.3, 1e-5)[0]
 
 
 def climbed(
@@ -322,6 +328,7 @@ def climbed(
         the rectangle and its fit.
     """
     best, score = place, fit(place)
+    known = {place}  # none but the best of them fits better than it
     for step in steps:
         grew = True
         while grew:
@@ -332,8 +339,12 @@ def climbed(
                     tried[side] = min(1.0, max(0.0, tried[side] + move))
                     if tried[2] - tried[0] < least or tried[3] - tried[1] < least:
                         continue
+                    tried[side] = round(tried[side], 9)  # there and back is where it was
                     rect: Rect = (tried[0], tried[1], tried[2], tried[3])
-                    if rect != best and (now := fit(rect)) > score + gain:
+                    if rect in known:
+                        continue
+                    known.add(rect)
+                    if (now := fit(rect)) > score + gain:
                         best, score, grew = rect, now, True
     return best, score
 

@@ -47,6 +47,7 @@ OFFSET_S = 0.7  # how far apart the two sounds may lie
 SAME_SPEED = 0.002
 DRIFT = 0.06  # how much faster one may run than the pictures say
 PITCHES = (1.0, 0.98, 1.02, 0.96, 1.04, 0.94, 1.06)
+CLEAR = 0.92  # fit beyond what sounds 2 % higher or lower reach: no other pitch is tried
 BLOCK_S = 1.0
 
 SILENT_DB, LOUD_DB = -66.0, -50.0  # full scale; what lies between may be either
@@ -366,9 +367,11 @@ def _judge(pairs: Sequence[_Pair], tracks: tuple[int, int]) -> Sound:
     tried = list(PITCHES)
     if abs(speed - 1) > 0.01:
         tried += [k / speed for k in (1.0, 0.98, 1.02)]
-    fits = {pitch: [p.fit(pitch) for p in pairs] for pitch in tried}
+    fits = {1.0: [p.fit(1.0) for p in pairs]}
+    if any(f.score < CLEAR for f in fits[1.0]):
+        fits |= {pitch: [p.fit(pitch) for p in pairs] for pitch in tried if pitch != 1.0}
     # Unchanged pitch wins where it is as good as any.
-    pitch = max(tried, key=lambda k: sum(f.score * f.weight for f in fits[k]) + (k == 1.0))
+    pitch = max(fits, key=lambda k: sum(f.score * f.weight for f in fits[k]) + (k == 1.0))
     found = fits[pitch]
     counts = np.concatenate([f.counts for f in found])
     agrees = np.concatenate([f.agreement for f in found]) >= BLOCK_SAME

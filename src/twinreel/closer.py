@@ -329,10 +329,14 @@ def decoded(task: CloserTask, times_s: Sequence[float], beat: Beat) -> list[Floa
             shrink = picture.Shrinker(task.size)
             if order:
                 times = np.array(order)
+                last: Any = None
+                grey = np.zeros((0, 0), np.float32)
                 for i, at, frame in frames_at(container, stream, times, task.path, beat, Tally()):
                     if abs(at - order[i]) < 1e-3:
-                        upright = np.rot90(shrink(frame), rotation_of(frame))
-                        out[order[i]] = small(upright, task.picture)
+                        if frame is not last:  # one frame is shown at several close moments
+                            upright = np.rot90(shrink(frame), rotation_of(frame))
+                            last, grey = frame, small(upright, task.picture)
+                        out[order[i]] = grey
     return [out.get(t) for t in times_s]
 
 

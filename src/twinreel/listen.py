@@ -154,20 +154,24 @@ class _Ear:
         begun = expected = 0.0
         kind: Any = None
         resampler: Any = None
+        fifo: Any = None  # a second of sound at a time is resampled: a packet has a few ms
         for frame in self._frames(start_s, end_s, from_first):
             at_s = expected if frame.time is None else frame.time - self._zero_s
             this = (frame.format.name, frame.layout.name, frame.sample_rate)
             # Millisecond timestamps jitter; what is further off is a gap.
             if this != kind or abs(at_s - expected) > 0.04:
                 if resampler:
-                    yield begun, np.concatenate([*run, *_samples(resampler.resample(None))])
+                    yield begun, np.concatenate([*run, *_rest(fifo, resampler)])
                 resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+                fifo = av.AudioFifo()
                 run, begun, kind, expected = [np.zeros(0, np.float32)], at_s, this, at_s
             expected += frame.samples / frame.sample_rate
             frame.pts = None
-            run += _samples(resampler.resample(frame))
+            fifo.write(frame)
+            if fifo.samples >= frame.sample_rate:
+                run += _samples(resampler.resample(fifo.read()))
         if resampler:
-            yield begun, np.concatenate([*run, *_samples(resampler.resample(None))])
+            yield begun, np.concatenate([*run, *_rest(fifo, resampler)])
 
     def _frames(self, start_s: float, end_s: float, from_first: bool) -> Iterator[Any]:
         """Decoded audio frames for start_s..end_s; broken packets are left out.
@@ -189,6 +193,8 @@ class _Ear:
     ) -> Iterator[tuple[Any, float]]:
         """(packet of the track, when it sounds) from LEAD_S before start_s to end_s."""
         packets = self._container.demux(self._track, self._picture)
+        # A float each: a fraction a packet costs more than reading it.
+        bases = {s.index: float(rational(s.time_base) or 0) for s in (self._track, self._picture)}
         misses = 0
         self._first_s = None
         while misses <= 16:
@@ -202,9 +208,9 @@ class _Ear:
             except OSError as error:
                 raise CannotRead(self._path, error.strerror or str(error)) from None
             self._beat()
-            base = rational(packet.time_base)
+            base = bases[packet.stream.index]
             stamp = packet.pts if packet.pts is not None else packet.dts
-            at_s = float(stamp * base) - self._zero_s if stamp is not None and base else None
+            at_s = stamp * base - self._zero_s if stamp is not None and base else None
             if packet.stream.index != self._track.index:
                 behind = at_s is not None and at_s > end_s + PATIENCE_S
                 if behind and (self._first_s is not None or not from_first):
@@ -222,6 +228,12 @@ class _Ear:
             yield packet, start_s if at_s is None else at_s
         if from_first:
             self._over_s = end_s
+
+
+def _rest(fifo: Any, resampler: Any) -> list[Floats]:
+    """What is still held back of a stretch."""
+    left = _samples(resampler.resample(fifo.read())) if fifo.samples else []
+    return [*left, *_samples(resampler.resample(None))]
 
 
 def _samples(frames: Sequence[Any]) -> list[Floats]:

@@ -55,7 +55,7 @@ class Shrinker:
     def __call__(self, frame: Any) -> Pixels:
         height, width = min(frame.height, 2 * self._size[0]), min(frame.width, 2 * self._size[1])
         small = self._scale.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation="AREA"
+            frame, width=width, height=height, format="rgb24", interpolation="AREA", threads=1
         )
         return np.asarray(small.to_ndarray(), np.uint8)
 

@@ -186,10 +186,12 @@ def _refined(place: Place, a: Floats, b: Floats) -> Place:
             _turned_rect(place.part, place.turns, place.mirrored), False, place.turns,
             place.mirrored,
         )  # fmt: skip
-    small = view(part, WHOLE, _VIEW)
-    best, score = climbed(
-        place.part, lambda r: fit(view(whole, r, _VIEW), small), (0.03, 0.015, 0.0075), 0.2, 1e-4
-    )
+    small = normal(view(part, WHOLE, _VIEW))
+
+    def fit_of(rect: Rect) -> float:
+        return float((normal(view(whole, rect, _VIEW)) * small).sum(axis=1).mean())
+
+    best, score = climbed(place.part, fit_of, (0.03, 0.015, 0.0075), 0.2, 1e-4)
     return Place(best, place.inside, place.turns, place.mirrored, score)
 
 

@@ -26,7 +26,7 @@ from twinreel.compare import Witness, hear
 from twinreel.frames import Beat, Tally, frames_at, rotation_of
 from twinreel.picture import WHOLE, Rect
 from twinreel.probe import describe, opened, video_stream
-from twinreel.register import SIDE, Place, fit, normal, register
+from twinreel.register import SIDE, Canvas, Place, fit, normal
 from twinreel.types import Floats
 
 MOST_MOMENTS = 32  # that are compared in the end
@@ -257,7 +257,7 @@ def _align(
     times = np.array([t for t, _, _ in whole])
     a, b = np.stack([p for _, p, _ in whole]), np.stack([row for _, _, row in whole])
     each = np.arange(len(a))
-    place = Place()
+    place, canvas = Place(), Canvas(a)
     fits = _fits(place, a, b)
     drift = min(_DRIFT, 1 + int(_OFF_SPEED * np.ptp(times) / (shifts[1] - shifts[0])))
     path = _path(fits, drift)
@@ -265,13 +265,13 @@ def _align(
     if fit(*plain) < _GOOD:  # not as it is: look for other ways
         for at in (path, *(np.full(len(a), s) for s in _ROUGH)):
             beat()
-            tried = register(a, b[each, at])
+            tried = canvas.place(b[each, at])
             if tried.fit > place.fit:
                 place = tried
             if place.fit >= _GOOD:
                 break
         path = _path(_fits(place, a, b), drift)
-        place = register(a, b[each, path])
+        place = canvas.place(b[each, path])
         fits = _fits(place, a, b)
         path = _path(fits, drift)
     slope, shift = np.polyfit(times, shifts[path], 1) if np.ptp(path) else (0.0, shifts[path[0]])

@@ -7,7 +7,6 @@ is looked at twice, and how often one video is opened for this is bounded.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from twinreel.compare import (
     relation_of,
     step_of,
 )
-from twinreel.picture import Rect
+from twinreel.picture import Rect, digest_of
 from twinreel.progress import Progress
 from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
@@ -46,16 +45,21 @@ class Patience:
     """How much is looked at.
 
     least: a lower score is not looked into. looks: at the same seconds of a video, at most; the
-    likeliest pairs come first.
+    likeliest pairs come first. likely: from this score on twice as many.
     """
 
     least: float
     looks: int
+    likely: float = 1.0
+
+    def looks_at(self, score: float) -> int:
+        """After how many looks at a video a pair with this score is left alone."""
+        return self.looks * (2 if score >= self.likely else 1)
 
 
 # Of whole videos none with a lower score was a copy on the train split. Pieces have less to show,
 # and of one piece there is more that looks like it: other pieces of its source.
-WHOLES = Patience(0.002, 3)
+WHOLES = Patience(0.002, 3, likely=0.05)
 PIECES = Patience(0.0003, 6)
 
 
@@ -161,9 +165,9 @@ class Doubts:
     def _is_due(self, m: Match) -> bool:
         """Whether what one of the videos shares has not been looked at often enough. A compilation
         has as many stretches as sources, and each may be looked at as often as a whole video."""
+        most = self._look.patience.looks_at(m.score)
         return any(
-            sum(_mostly(span, done) for done in self._looks[self._twin(key)])
-            < self._look.patience.looks
+            sum(_mostly(span, done) for done in self._looks[self._twin(key)]) < most
             for key, span in _stretches(m)
         )
 
@@ -224,6 +228,7 @@ class Doubts:
                 same[pair].append(m)
             elif m is not chosen.get(pair):
                 self._left.append(m)
+        tasks.sort(key=lambda t: -len(t[0].lines))  # none that takes long is left to the end
         for told, why in _looked(tasks, self._look, progress):
             for m in same[self._pair(told)]:
                 one = m if why else self._like(m, told)
@@ -236,10 +241,8 @@ class Doubts:
         if key not in self._have_copies:
             return key
         if key not in self._twins:
-            strip = self._library.thumbs(key)
-            digest = hashlib.blake2b(b"".join(data for _, data in strip), digest_size=16)
-            digest.update(repr([(t, len(data)) for t, data in strip]).encode())
-            self._twins[key] = self._first.setdefault(digest.digest(), key) if strip else key
+            digest = digest_of(self._library.thumbs(key))
+            self._twins[key] = self._first.setdefault(digest, key) if digest else key
         return self._twins[key]
 
     def _pair(self, m: Match) -> frozenset[str]:

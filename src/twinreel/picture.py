@@ -5,6 +5,7 @@ All on uint8 RGB arrays (h, w, 3); no video, no network.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -274,3 +275,15 @@ def fit_thumbs(thumbs: Sequence[tuple[float, Pixels]]) -> tuple[tuple[float, byt
             if sum(len(data) for _, data in kept) <= THUMBS_LIMIT or len(kept) < 2:
                 return kept
         thumbs = thumbs[::2]
+
+
+def digest_of(strip: Sequence[tuple[float, Pixels | bytes]]) -> bytes:
+    """What two strips of (seconds, JPEG) share only where they hold the same pictures at the same
+    times to the last byte, as copies in another container do; b"" where there is nothing to tell.
+    """
+    jpegs = [(t, data) for t, data in strip if isinstance(data, bytes)]
+    if not jpegs or len(jpegs) < len(strip):
+        return b""
+    digest = hashlib.blake2b(b"".join(data for _, data in jpegs), digest_size=16)
+    digest.update(repr([(t, len(data)) for t, data in jpegs]).encode())
+    return digest.digest()

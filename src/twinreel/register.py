@@ -12,6 +12,7 @@ matrix product, and the best few are refined.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,18 +66,34 @@ _WAYS = tuple((turns, mirrored) for mirrored in (False, True) for turns in range
 
 def register(a: Floats, b: Floats) -> Place:
     """The best place of pictures b on pictures a, grey float32 (n, 80, 80) each, n at least 1."""
-    some = np.linspace(0, len(a) - 1, min(_MOMENTS, len(a))).round().astype(int)
-    plain = fit(a[some], b[some])
-    if plain >= _PLAIN:
-        return Place(fit=plain)
-    found = _search(a[some], b[some], inside=True) + _search(b[some], a[some], inside=False)
-    found.sort(key=lambda p: -p.fit)
-    best = Place(fit=plain)
-    for place in found[:_TRIED]:
-        place = _refined(place, a[some], b[some])
-        if place.fit > best.fit:
-            best = place
-    return best
+    return Canvas(a).place(b)
+
+
+class Canvas:
+    """Pictures a, on which one row of pictures b after the other may be laid."""
+
+    def __init__(self, a: Floats) -> None:
+        self._some = np.linspace(0, len(a) - 1, min(_MOMENTS, len(a))).round().astype(int)
+        self._a = a[self._some]
+
+    @functools.cached_property
+    def _bank(self) -> Floats:
+        return _bank(self._a)
+
+    def place(self, b: Floats) -> Place:
+        """See register."""
+        a, b = self._a, b[self._some]
+        plain = fit(a, b)
+        if plain >= _PLAIN:
+            return Place(fit=plain)
+        found = _search(self._bank, b, inside=True) + _search(_bank(b), a, inside=False)
+        found.sort(key=lambda p: -p.fit)
+        best = Place(fit=plain)
+        for place in found[:_TRIED]:
+            place = _refined(place, a, b)
+            if place.fit > best.fit:
+                best = place
+        return best
 
 
 def normal(pictures: Floats) -> Floats:
@@ -102,6 +119,7 @@ class _Parts:
     weights: Floats  # (spans * 8, 80): a line of pixels -> the sums of the cells of every span
 
 
+@functools.cache
 def _parts() -> _Parts:
     spans = [(at, size) for size in _SIZES for at in np.linspace(0, 1 - size, _places(size))]
     pairs = [
@@ -128,17 +146,16 @@ def _places(size: float) -> int:
     return 1 if size >= 1 else int(np.ceil((1 - size) / _STRIDE)) + 1
 
 
-_cache: list[_Parts] = []
+def _bank(whole: Floats) -> Floats:
+    """All parts of pictures (n, 80, 80) that are tried, as rows of length 1, (k, n * 64)."""
+    cells = np.stack([_cells(picture) for picture in whole], axis=1)  # (k, n, 8, 8)
+    rows: Floats = _levelled(cells).reshape(len(cells), -1) / np.sqrt(len(whole))
+    return rows
 
 
-def _search(whole: Floats, part: Floats, inside: bool) -> list[Place]:
-    """The best part of `whole` for each way of turning; `part` turns."""
-    if not _cache:
-        _cache.append(_parts())
-    parts = _cache[0]
-    n = len(whole)
-    cells = np.stack([_cells(picture, parts) for picture in whole], axis=1)  # (k, n, 8, 8)
-    bank = _levelled(cells).reshape(len(cells), -1) / np.sqrt(n)
+def _search(bank: Floats, part: Floats, inside: bool) -> list[Place]:
+    """The best part of the whole (see _bank) for each way of turning; `part` turns."""
+    n = len(part)
     step = SIDE // _CELLS
     small = part.reshape(n, _CELLS, step, _CELLS, step).mean(axis=(2, 4))
     small = _levelled(small) / np.sqrt(n)
@@ -147,7 +164,7 @@ def _search(whole: Floats, part: Floats, inside: bool) -> list[Place]:
     out = []
     for at, (turns, mirrored) in enumerate(_WAYS):
         top = int(scores[:, at].argmax())
-        left, up, right, down = (float(v) for v in parts.rects[top])
+        left, up, right, down = (float(v) for v in _parts().rects[top])
         rect = (left, up, right, down)
         out.append(Place(rect, inside, turns, mirrored, float(scores[top, at])))
     return out
@@ -160,8 +177,9 @@ def _back(way: tuple[int, bool], inside: bool) -> tuple[int, bool]:
     return (turns, mirrored) if inside or mirrored else (-turns % 4, mirrored)
 
 
-def _cells(picture: Floats, parts: _Parts) -> Floats:
+def _cells(picture: Floats) -> Floats:
     """Sums of the 8 x 8 cells of every part of a picture less its mean, (k, 8, 8)."""
+    parts = _parts()
     # Spans of height and of width make all parts: two products instead of thousands of small sums.
     sums = parts.weights @ (picture - picture.mean()) @ parts.weights.T
     spans = len(sums) // _CELLS

@@ -252,12 +252,16 @@ def _pair(names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _looks(tmp_path: Path, sure: str, doubtful: str, name: str = "l") -> list[frozenset[str]]:
+def _looks(
+    tmp_path: Path, sure: str, doubtful: str, name: str = "l", likeliest: float = 0.04
+) -> list[frozenset[str]]:
     """The pairs looked at, in order; words like 'ab bc', the likeliest first."""
     asked: list[frozenset[str]] = doubt._asked  # type: ignore[attr-defined]
     asked.clear()
     matches = [Match(*w, 0.95, "copy") for w in sure.split()]
-    matches += [Match(*w, 0.8 - n / 50, "copy") for n, w in enumerate(doubtful.split())]
+    matches += [
+        Match(*w, likeliest * (1 - n / 120), "copy") for n, w in enumerate(doubtful.split())
+    ]
     with Library.open(tmp_path / f"{name}.db") as library:
         stage = replace(_stage(library, {}), library=library, sure=0.9)
         list(look_again(matches, stage, _QUIET))
@@ -306,6 +310,15 @@ def test_looks_at_strangers_are_bounded(tmp_path: Path, told: dict[frozenset[str
     between = " ".join(f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh" if a < b)
     pairs = _looks(tmp_path, "", between, "n")
     assert len(pairs) == len(set(pairs)) <= WHOLES.looks * 8 < len(between.split())
+
+
+def test_likely_pairs_are_looked_at_twice_as_often(
+    tmp_path: Path, told: dict[frozenset[str], float]
+) -> None:
+    strangers = " ".join(f"{a}{b}" for a in "abcdefghijklmn" for b in "abcdefghijklmn" if a < b)
+    few = _looks(tmp_path, "", strangers)
+    many = _looks(tmp_path, "", strangers, "n", likeliest=0.8)
+    assert 1.5 * len(few) < len(many) <= 2 * WHOLES.looks * 14 < len(strangers.split())
 
 
 def test_every_pair_that_a_group_hangs_on_is_looked_at_once(

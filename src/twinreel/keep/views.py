@@ -32,23 +32,36 @@ class Views:
         self._known: dict[tuple[str, str], Difference | None] = {}
         self._misfits: set[frozenset[str]] = set()
         self._grey: dict[str, bool | None] = {}
+        self._twins: dict[str, str] = {}
+        self._first: dict[bytes, str] = {}
 
     def difference(self, a: Video, b: Video) -> Difference | None:
         """How b's picture differs from a's; None where that cannot be told."""
-        if a.file.key is not None and a.file.key == b.file.key:
+        pair = self._pair(a, b)
+        if pair[0] == pair[1]:
             return Difference()
-        pair = (a.path, b.path)
-        if (b.path, a.path) in self._known:
-            back = self._known[(b.path, a.path)]
+        if pair[::-1] in self._known:
+            back = self._known[pair[::-1]]
             return back.swapped() if back else None
         if pair not in self._known:
             self._known[pair] = self._compare(a, b)
         return self._known[pair]
 
+    def _pair(self, a: Video, b: Video) -> tuple[str, str]:
+        if a.file.key is not None and a.file.key == b.file.key:
+            return (a.path, a.path)
+        return (self._twin(a.path), self._twin(b.path))
+
+    def _twin(self, path: str) -> str:
+        """The first member met so far with the same pictures to the last byte: what is seen of one
+        is seen of all that hold the same packets."""
+        if path not in self._twins:
+            digest = picture.digest_of(self._strips(path))
+            self._twins[path] = self._first.setdefault(digest, path) if digest else path
+        return self._twins[path]
+
     def _compare(self, a: Video, b: Video) -> Difference | None:
         strip_a, strip_b = self._strips(a.path), self._strips(b.path)
-        if strip_a and _same_jpegs(strip_a, strip_b):
-            return Difference()  # the same packets in another container
         found = self._match(a.path, b.path)
         segments = found.segments if found else ()
         # Pictures of two copies lie up to half a step apart where one begins earlier or is faster.
@@ -59,33 +72,28 @@ class Views:
                 break
         seen = compare_pictures(*pictures)
         if seen is None and len(pictures[0]):
-            self._misfits.add(frozenset((a.path, b.path)))
+            self._misfits.add(frozenset(self._pair(a, b)))
         return seen
 
     def forget(self, path: str) -> None:
         """Its pairs, of which other matches are known by now."""
-        self._known = {pair: seen for pair, seen in self._known.items() if path not in pair}
-        self._misfits = {pair for pair in self._misfits if path not in pair}
+        twin = self._twin(path)
+        self._known = {pair: seen for pair, seen in self._known.items() if twin not in pair}
+        self._misfits = {pair for pair in self._misfits if twin not in pair}
 
     def misfit(self, a: Video, b: Video) -> bool:
         """Whether there are pictures of the same moments, and they do not fit on each other."""
-        return self.difference(a, b) is None and frozenset((a.path, b.path)) in self._misfits
+        return self.difference(a, b) is None and frozenset(self._pair(a, b)) in self._misfits
 
     def grey(self, video: Video) -> bool | None:
         """Whether a video is without colour; None where that cannot be told."""
-        if video.path not in self._grey:
-            strip = self._strips(video.path)
+        twin = self._twin(video.path)
+        if twin not in self._grey:
+            strip = self._strips(twin)
             some = _decoded(strip[:: max(1, -(-len(strip) // PAIRS))])
             found = picture.colour([p for _, p in some]) if some else (GREY + COLOURFUL) / 2
-            self._grey[video.path] = True if found < GREY else False if found > COLOURFUL else None
-        return self._grey[video.path]
-
-
-def _same_jpegs(a: Strip, b: Strip) -> bool:
-    """Whether two strips hold the same pictures to the last byte."""
-    return len(a) == len(b) and all(
-        isinstance(x[1], bytes) and x == y for x, y in zip(a, b, strict=True)
-    )
+            self._grey[twin] = True if found < GREY else False if found > COLOURFUL else None
+        return self._grey[twin]
 
 
 def _decoded(strip: Strip) -> list[tuple[float, Pixels]]:

@@ -57,9 +57,9 @@ class Patience:
         return self.looks * (2 if score >= self.likely else 1)
 
 
-# Of whole videos none with a lower score was a copy on the train split. Pieces have less to show,
-# and of one piece there is more that looks like it: other pieces of its source.
-WHOLES = Patience(0.002, 3, likely=0.05)
+# Of whole videos none below 0.01 was a copy on the train split. Pieces have less to show, and of one
+# piece there is more that looks like it: other pieces of its source.
+WHOLES = Patience(0.005, 3, likely=0.05)
 PIECES = Patience(0.0003, 6)
 
 

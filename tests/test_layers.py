@@ -17,8 +17,8 @@ ROOT = Path(twinreel.__file__).parent
 # The journey of a video. A module may know what stands before it, never what stands after.
 SPINE = [
     *("errors", "types", "options", "progress", "volumes", "discover", "exact", "probe", "sample"),
-    *("picture", "frames", "decode", "dataset", "models", "batches", "embed", "store", "align"),
-    *("compare", "candidates", "aligned", "register", "closer", "doubt", "cluster"),
+    *("picture", "inset", "frames", "decode", "dataset", "models", "batches", "embed", "store"),
+    *("align", "compare", "candidates", "aligned", "register", "closer", "doubt", "cluster"),
     *("keep", "report", "actions", "inventory", "looking", "scoring", "query", "pipeline", "cli"),
 ]
 TORCH_FREE = [*(name for name in SPINE if name not in ("models", "dataset")), "review"]

@@ -304,8 +304,11 @@ def _refined(
     # A few seconds tell a speed badly: the plain one stands unless the fitted one gains enough.
     shift = float(np.average(tb[pick] - ta[run.rows_a], weights=weight))
     lines = [(float(speed), float(offset)), (1.0, shift)]
-    if abs(speed - 1.0) * np.ptp(ta[run.rows_a]) < 0.5 * step:
+    length = np.ptp(ta[run.rows_a])
+    if abs(speed - 1.0) * length < 0.5 * step:
         lines = lines[1:]  # less than the moments can tell
+    elif abs(speed - whole) * length < step:
+        lines[0] = (whole, 0.0)  # so is this, and durations tell it to the frame
     found = [_along(sims, ta, tb, *line, step, floor) for line in lines]
     best = max(
         (r for r in found if r is not None),

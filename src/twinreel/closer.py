@@ -205,9 +205,7 @@ def _zoomed(place: Place, inside: Rect) -> tuple[Rect, Rect, Place]:
     left, top, right, bottom = place.part
     if place.mirrored:
         left, right = 1 - right, 1 - left
-    x, y = inside[0], inside[1]
-    wide, tall = inside[2] - x, inside[3] - y
-    return WHOLE, (x + left * wide, y + top * tall, x + right * wide, y + bottom * tall), rest
+    return WHOLE, picture.within(inside, (left, top, right, bottom)), rest
 
 
 @dataclass(frozen=True)

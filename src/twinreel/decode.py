@@ -23,6 +23,7 @@ import numpy.typing as npt
 from twinreel import picture
 from twinreel.errors import DecodeFailed, VideoError
 from twinreel.frames import Beat, Clock, Tally, all_frames, frames_at, rotation_of
+from twinreel.inset import find_inset
 from twinreel.options import SampleOptions
 from twinreel.probe import describe, opened, video_stream
 from twinreel.sample import plan
@@ -45,10 +46,12 @@ class LookTask:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some moments of the video in work: pictures and which of them are blank."""
+    """Some moments of the video in work: pictures, which of them are blank, and what another
+    picture inside them shows, where there is one (inset.py)."""
 
     batch: FrameBatch
     blank: npt.NDArray[np.bool_]
+    inner: Pixels | None = None
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,13 @@ def look(task: LookTask, beat: Beat = lambda: None) -> Iterator[Chunk | Looked]:
         sharp: list[Pixels] = []
         thumbs: list[tuple[float, Pixels]] = []
         rect = picture.WHOLE
+        inset: picture.Rect | None = None
         detail = 0.0
         noise: list[float] = []
         got = 0
 
         def flush() -> Chunk:
-            nonlocal rect, detail, got
+            nonlocal rect, inset, detail, got
             if got == 0:
                 rect = picture.find_picture(held)
             for grey in sharp:
@@ -105,12 +109,17 @@ def look(task: LookTask, beat: Beat = lambda: None) -> Iterator[Chunk | Looked]:
                 noise.append(float(hiss[len(hiss) // 2 :].mean()))
             sharp.clear()
             pixels = np.stack([picture.cut(p, rect, task.size) for p in held])
+            if got == 0 and (found := find_inset(pixels)) is not None:
+                inset = picture.within(rect, found)
             blank = np.array([picture.is_blank(p) for p in pixels])
             if task.thumbs:
                 for t, p in zip(times, pixels, strict=True):
                     picture.add_thumb(thumbs, t, p)
             got += len(held)
-            chunk = Chunk(FrameBatch(pixels, np.array(times)), blank)
+            inner = None
+            if inset is not None:
+                inner = np.stack([picture.cut(p, inset, task.size) for p in held])
+            chunk = Chunk(FrameBatch(pixels, np.array(times)), blank, inner)
             held.clear()
             times.clear()
             return chunk

@@ -57,8 +57,8 @@ class Patience:
         return self.looks * (2 if score >= self.likely else 1)
 
 
-# Of whole videos none below 0.01 was a copy on the train split. Pieces have less to show, and of one
-# piece there is more that looks like it: other pieces of its source.
+# Of whole videos none below 0.01 was a copy on the train split. Pieces have less to show, and of
+# one piece there is more that looks like it: other pieces of its source.
 WHOLES = Patience(0.005, 3, likely=0.05)
 PIECES = Patience(0.0003, 6)
 
@@ -107,7 +107,8 @@ def _looked(
         ) as pool,
         progress.stage("look closer", len(tasks)) as tick,
     ):
-        for event in pool.run(task for task, _ in tasks):
+        # None that takes long is left to the end.
+        for event in pool.run(sorted((task for task, _ in tasks), key=lambda t: -len(t.lines))):
             m = by_name[event.task.name]
             if event.kind == "item":
                 told = m if event.value is None else _told(m, event.value, look)
@@ -228,7 +229,6 @@ class Doubts:
                 same[pair].append(m)
             elif m is not chosen.get(pair):
                 self._left.append(m)
-        tasks.sort(key=lambda t: -len(t[0].lines))  # none that takes long is left to the end
         for told, why in _looked(tasks, self._look, progress):
             for m in same[self._pair(told)]:
                 one = m if why else self._like(m, told)

@@ -244,10 +244,12 @@ def _bring(shard: Library, kept: Library, roots: Sequence[str]) -> int:
     keys = set()
     facts = shard.facts()
     for model, sampling in shard.kinds():
+        insets = {f.key: f for f in shard.insets(model, sampling)}
         for features in shard.all_features(model, sampling):
             keys.add(features.key)
             pictures = shard.thumbs(features.key, sampling)
-            kept.put_look(facts[features.key], features, pictures, sampling)
+            inset = insets.get(features.key)
+            kept.put_look(facts[features.key], features, pictures, sampling, inset)
     for key, failure in shard.failures().items():
         keys.add(key)
         kept.put_failure(key, Remembered(**{**failure.__dict__}))

@@ -20,15 +20,20 @@ from twinreel.decode import Chunk, Looked, LookTask, work
 from twinreel.discover import readers
 from twinreel.embed import Batcher, features
 from twinreel.errors import VideoError
+from twinreel.inset import find_inset
 from twinreel.options import DupsOptions
-from twinreel.picture import from_jpeg, is_blank
+from twinreel.picture import cut, from_jpeg, is_blank
 from twinreel.progress import Progress
 from twinreel.store import Facts, Library
 from twinreel.types import Features, FrameBatch, VideoFile
 from twinreel.workers import Idle, WorkerPool, yield_cores
 
 Thumbs = tuple[tuple[float, bytes], ...]
-Result = tuple[Facts, Features, Thumbs]
+# The last: of the picture inside the picture, where there is one (inset.py).
+Result = tuple[Facts, Features, Thumbs, Features | None]
+
+
+_INNER = "\0inner"  # no path ends so
 
 
 class Wanted(Protocol):
@@ -77,6 +82,7 @@ def look_all(
     )
     network = forward or lazy(run)
     batcher = Batcher(network, run.options.model.batch_size, network.load)
+    results = _Results(run, batcher)
     with pool, batcher, run.progress.stage("look", len(files)) as tick:
         if rest:
             pool.start()  # they import while the network loads
@@ -88,12 +94,16 @@ def look_all(
             known = facts[file.key or ""]
             blank = np.array([is_blank(p) for p in pixels])
             batch = FrameBatch(pixels, np.array([t for t, _ in pictures]))
+            inner = None
+            if (rect := find_inset(pixels)) is not None:
+                inner = np.stack([cut(p, rect, run.spec.size) for p in pixels])
             done = chain(
-                batcher.add(file.path, batch, blank), batcher.close(file.path, (file, known, ()))
+                results.add(file.path, Chunk(batch, blank, inner)),
+                results.close(file.path, (file, known, ())),
             )
-            for item in done:
+            for result in done:
                 tick()
-                yield _result(item, run)
+                yield result
         tasks = (
             LookTask(
                 f.path,
@@ -109,29 +119,29 @@ def look_all(
         for event in pool.run(tasks):
             path = event.task.path
             if event.kind == "failed":
-                batcher.drop(path)
+                results.drop(path)
                 tick()
                 yield _with_key(event.value, event.task.key)
             elif isinstance(event.value, Chunk):
-                for item in batcher.add(path, event.value.batch, event.value.blank):
+                for result in results.add(path, event.value):
                     tick()
-                    yield _result(item, run)
+                    yield result
             elif isinstance(event.value, Looked):
                 v = event.value
                 if words := _changed(by_path[path]):
-                    batcher.drop(path)
+                    results.drop(path)
                     tick()
                     yield _with_key(Changed(path, words), event.task.key)
                     continue
                 known = Facts(
                     v.info, v.step_s, v.planned, v.got, v.damage, v.detail, v.picture, v.noise
                 )
-                for item in batcher.close(path, (by_path[path], known, v.thumbs)):
+                for result in results.close(path, (by_path[path], known, v.thumbs)):
                     tick()
-                    yield _result(item, run)
-        for item in batcher.flush():
+                    yield result
+        for result in results.flush():
             tick()
-            yield _result(item, run)
+            yield result
 
 
 def pictured(
@@ -178,12 +188,46 @@ def _leave_cores_to_decoding() -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
 
 
-def _result(item: tuple[Any, ...], run: Wanted) -> Result:
-    _, (file, facts, thumbs), times, blank, vectors = item
-    made = features(
-        file.key or "", run.model, run.sampling, times, blank, vectors, facts.info.duration_s
-    )
-    return facts, made, thumbs
+class _Results:
+    """What the batcher gives, put together: a picture in the picture is a video of its own to it,
+    whose rows are back before the last of the one around."""
+
+    def __init__(self, run: Wanted, batcher: Batcher) -> None:
+        self._run, self._batcher = run, batcher
+        self._inner: dict[str, Any] = {}  # by path, None until its rows are back
+
+    def add(self, path: str, chunk: Chunk) -> Iterator[Result]:
+        if chunk.inner is not None:
+            self._inner.setdefault(path, None)
+            blank = np.array([is_blank(p) for p in chunk.inner])
+            batch = FrameBatch(chunk.inner, chunk.batch.times_s)
+            yield from self._told(self._batcher.add(path + _INNER, batch, blank))
+        yield from self._told(self._batcher.add(path, chunk.batch, chunk.blank))
+
+    def close(self, path: str, note: Any) -> Iterator[Result]:
+        if path in self._inner:
+            yield from self._told(self._batcher.close(path + _INNER, note))
+        yield from self._told(self._batcher.close(path, note))
+
+    def drop(self, path: str) -> None:
+        self._batcher.drop(path)
+        if path in self._inner:
+            self._batcher.drop(path + _INNER)
+            del self._inner[path]
+
+    def flush(self) -> Iterator[Result]:
+        yield from self._told(self._batcher.flush())
+
+    def _told(self, items: Iterator[tuple[Any, ...]]) -> Iterator[Result]:
+        for name, (file, facts, thumbs), times, blank, vectors in items:
+            made = features(
+                file.key or "", self._run.model, self._run.sampling, times, blank, vectors,
+                facts.info.duration_s,
+            )  # fmt: skip
+            if name.endswith(_INNER):
+                self._inner[file.path] = made
+            else:
+                yield facts, made, thumbs, self._inner.pop(file.path, None)
 
 
 def _with_key(error: VideoError, key: str) -> VideoError:

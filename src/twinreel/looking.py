@@ -68,8 +68,8 @@ class Looking(Inventory):
         again: dict[str, list[VideoFile]] = {}
         for item in look_all([files[0] for files in todo.values()], self):
             if not isinstance(item, VideoError):
-                facts, features, thumbs = item
-                self.library.put_look(facts, features, thumbs, self.sampling)
+                facts, features, thumbs, inset = item
+                self.library.put_look(facts, features, thumbs, self.sampling, inset)
                 continue
             key: str = getattr(item, "key", "")
             first, *others = todo[key]

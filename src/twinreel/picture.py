@@ -136,6 +136,13 @@ def _border(grey: Floats) -> int:
     return int(min(count + 1, lines // 2))  # one more: the edge itself is a blend
 
 
+def within(outer: Rect, inner: Rect) -> Rect:
+    """A part of a part, as a part of the whole."""
+    x, y = outer[0], outer[1]
+    wide, tall = outer[2] - x, outer[3] - y
+    return (x + inner[0] * wide, y + inner[1] * tall, x + inner[2] * wide, y + inner[3] * tall)
+
+
 def cut(pixels: Pixels, rect: Rect, size: tuple[int, int]) -> Pixels:
     """The part of the picture inside `rect`, scaled to (height, width), uint8 (h, w, 3)."""
     h, w = pixels.shape[:2]

@@ -27,6 +27,8 @@ TOLD_BY = 4  # moments that tell which way round a match is
 TOLD_AT = 40  # pixels of the pictures' sides
 PIECE_ROWS = 65_536  # moments: 128 MB of vectors of 512 numbers
 MOST_SETTLED = 64  # looks at a time for one kept file
+INSET_SCORE = 0.5  # of a match with a picture inside the picture, at most
+_INNER = " inner"  # no key ends so
 LEAST_TOLD = 0.3  # below this score nobody asks which way round a match is
 
 
@@ -70,6 +72,7 @@ class Scoring(Looking):
                     told = (self._with_orientation(m).ordered() for m in scored)
                     self.library.put_pairs(self.context, piece, told)
                     old.append(piece)
+                self._score_insets(old, new, tolerance, jobs)
 
     def _pieces(self, keys: set[str]) -> list[list[str]]:
         """The keys in lists of about PIECE_ROWS moments, by duration: what is in memory at once."""
@@ -104,6 +107,27 @@ class Scoring(Looking):
                 continue
             both = Shelf([*fresh, *beside])
             yield from compare_all(both, names, tolerance, self.calibration, jobs, across=True)
+
+    def _score_insets(
+        self, pieces: list[list[str]], new: set[str], tolerance: tuple[float, float], jobs: int
+    ) -> None:
+        """Pictures inside pictures beside all videos. What matches so is doubtful at best: laid on
+        each other, the whole pictures have to show it."""
+        insets = list(self.library.insets(self.model, self.sampling))
+        for piece in pieces if insets else ():
+            here = [f for f in insets if f.key in new or new.issuperset(piece)]
+            held = {f.key + _INNER: replace(f, key=f.key + _INNER) for f in here}
+            read = self.library.all_features(self.model, self.sampling, piece)
+            shelf = Shelf([*read, *held.values()])
+            found = compare_all(shelf, set(held), tolerance, self.calibration, jobs, across=True)
+            told = []
+            for m in found:
+                a, b = (key.removesuffix(_INNER) for key in (m.a, m.b))
+                score = min(m.score, INSET_SCORE)
+                known = self.library.pair(self.context, *sorted((a, b)))
+                if a != b and (known is None or known.score < score):
+                    told.append(replace(m, a=a, b=b, score=score).ordered())
+            self.library.put_pairs(self.context, (), told)
 
     def look_again(self) -> None:
         """Settle doubtful pairs by laying their pictures on each other."""

@@ -20,7 +20,7 @@ import torch
 from click.testing import CliRunner
 
 from tests.e2e import command
-from tests.videos import make
+from tests.videos import make, paint, scale
 from twinreel import jobs, models
 from twinreel.cli import main
 
@@ -477,6 +477,28 @@ def test_new_weights_reembed_from_kept_pictures(desk: Desk, another_model: Any) 
     assert len(rows) == 2 and rows[0][1:] == rows[1][1:]
     sizes = desk.sql("SELECT max(length(data)) FROM thumbs")
     assert sizes[0][0] <= 100_000
+
+
+def test_a_film_inside_another_is_found_and_never_removed_unseen(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, tmp_path / "looks")
+    desk.videos.mkdir()
+    size = (640, 360)
+    source = make(desk.videos / "film.mp4", seed=1, size=size, number=False)
+
+    def laid(picture: Any, moment: float) -> Any:
+        picture[196:340, 364:620] = scale(paint(1, moment, size), (256, 144))
+        return picture
+
+    around = make(desk.videos / "reaction.mp4", seed=2, size=size, number=False, edit=laid)
+    make(desk.videos / "other.mp4", seed=2, size=size, number=False, start_s=60.0)
+    found = desk.report(model="twin.v1")
+    (group,) = found["groups"]
+    assert set(group["members"]) == {str(source), str(around)}
+    assert group["keep"] == str(source) and group["look"]
+    assert "of it, which the kept file does not show" in " ".join(group["losses"][str(around)])
+    again = make(tmp_path / "videos" / "again.mp4", seed=1, size=size, number=False, gop=10)
+    members = [set(g["members"]) for g in desk.report(model="twin.v1")["groups"]]
+    assert members == [{str(source), str(around), str(again)}]
 
 
 def test_without_kept_pictures_new_weights_look_again(desk: Desk, another_model: Any) -> None:

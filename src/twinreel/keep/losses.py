@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from twinreel.keep.holds import Matching, missing_tracks, unheld_s
-from twinreel.keep.quality import DETAIL_TOLERANCE, PIXELS_TOLERANCE, stored_pixels
+from twinreel.keep.quality import (
+    DETAIL_TOLERANCE,
+    MUCH_CUT,
+    MUCH_SHARPER,
+    PIXELS_TOLERANCE,
+    stored_pixels,
+)
 from twinreel.keep.race import size_of
 from twinreel.keep.views import Strips, Views
 from twinreel.keep.wishes import matches
 from twinreel.options import KeepOptions
 from twinreel.types import Match, Video
-
-MUCH_CUT = 0.45  # share of a picture: so much more may be another video beside this one
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,10 @@ def _content(video: Video, keep: Video, found: Match | None, views: Views) -> It
     seen = views.difference(keep, video)
     if seen and seen.cut_from_b > MUCH_CUT:
         yield f"picture: {seen.cut_from_b:.0%} of it, which the kept file does not show"
+    if seen and seen.cut_from_a > MUCH_CUT:
+        side = (1 - seen.cut_from_a) ** 0.5
+        if video.detail > MUCH_SHARPER * keep.detail * side:
+            yield f"picture: the kept file shows it shrunk, to {side:.0%}, inside another one"
     if views.misfit(keep, video):
         # An inset, a stack of two, a turned picture: what else it shows is not known.
         yield "picture: it does not lie on the kept file's, it may show something else, too"
@@ -71,7 +79,7 @@ def _quality(video: Video, keep: Video, found: Match | None, views: Views) -> It
         yield "colour: the kept file has none"
     if found and any(s.mirrored for s in found.segments):
         yield "the unmirrored (or mirrored) picture"
-    if seen and seen.overlay == "a":
+    if seen and seen.overlay == "a" and seen.cut_from_b <= MUCH_CUT:
         yield "overlay-free picture: the kept file has a logo or text over it"
     if seen and seen.overlay == "either":
         yield "overlay-free picture, maybe: a part differs, a logo or text on one of the two"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from twinreel.keep.race import Race, Say, name_of, size_of
@@ -15,6 +16,7 @@ USED_TOLERANCE = 0.03  # share of the frame; borders are found to about a line
 AGE_TOLERANCE_NS = 2_000_000_000  # FAT keeps even seconds
 FPS_TOLERANCE = 0.01  # 24.00 and 23.976 are one rate
 WORTH_TOLERANCE = 0.10  # of bits in which more detail is no contradiction
+MUCH_CUT = 0.45  # share of a picture: so much more may be another video beside this one
 # So much more real detail outweighs a logo or a cut border.
 MUCH_SHARPER = 1.5
 # Picture quality per bit against H.264, rounded from published comparisons of encoders.
@@ -44,34 +46,53 @@ def by_picture(race: Race, views: Views) -> None:
         marked[path] = d is not None and (
             d.overlay == "b" or (not d.overlay and marked[pivot.path])
         )
+
+    def detail(v: Video) -> float:
+        return v.detail / math.sqrt(area[v.path])
+
+    def is_small(v: Video) -> bool:
+        return area[v.path] < (1 - MUCH_CUT) * max(area.values())
+
     _unless_sharper(
         race,
         [v for v in race.left if area[v.path] > max(area.values()) * 0.96],
-        lambda v: v.detail / area[v.path] ** 0.5,
+        detail,
         lambda a, b: (
             f"the whole picture: {1 - area[b.path] / area[a.path]:.0%} of it is cut away "
             f"in {name_of(b, a)}"
         ),
+        is_small,
     )
     _unless_sharper(
         race,
         [v for v in race.left if not marked[v.path]],
-        lambda v: v.detail,
+        detail,
         lambda a, b: f"nothing laid over the picture, unlike {name_of(b, a)}",
+        is_small,
     )
 
 
 def _unless_sharper(
-    race: Race, better: list[Video], detail: Callable[[Video], float], say: Say
+    race: Race,
+    better: list[Video],
+    detail: Callable[[Video], float],
+    say: Say,
+    is_small: Callable[[Video], bool] = lambda v: False,
 ) -> None:
     """Stay: `better`, and who has so much more real detail that the flaw is outweighed.
 
-    Letters are sharp themselves, so the larger detail must have the lines to be held in.
+    Letters are sharp themselves, so the larger detail must have the lines to be held in; not where
+    a picture `is_small` in the others: with more detail than is there it was not cut out of them,
+    they show it shrunk.
     """
     if better:
         enough = MUCH_SHARPER * max(detail(v) for v in better)
         lines = MUCH_SHARPER * max(v.info.coded_height for v in better)
-        sharper = [v for v in race.left if v.info.coded_height >= lines and detail(v) >= enough > 0]
+        sharper = [
+            v
+            for v in race.left
+            if (v.info.coded_height >= lines or is_small(v)) and detail(v) >= enough > 0
+        ]
         race.keep(better + sharper, say)
 
 

@@ -130,14 +130,20 @@ class Library:
         features: Features,
         thumbs: Sequence[tuple[float, bytes]] = (),
         thumbs_sampling: str = "",
+        inset: Features | None = None,
     ) -> None:
-        """Keep all that one look gave, in one transaction; an earlier failure is forgotten."""
+        """Keep all that one look gave, in one transaction; an earlier failure is forgotten.
+
+        inset: of the picture inside the pictures, where there is one.
+        """
         key = features.key
         with self.transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO videos VALUES (?,?,?,?,?,?,?,?,?)", facts_row(key, facts)
             )
             self._put_features(features)
+            if inset is not None:
+                self._put_features(inset, "insets")
             if thumbs:
                 self._db.execute(
                     "INSERT OR REPLACE INTO thumbs VALUES (?,?,?,?,?)",
@@ -156,9 +162,9 @@ class Library:
         with self.transaction():
             self._put_features(f)
 
-    def _put_features(self, f: Features) -> None:
+    def _put_features(self, f: Features, table: str = "features") -> None:
         self._db.execute(
-            "INSERT OR REPLACE INTO features"
+            f"INSERT OR REPLACE INTO {table}"
             " (key, model, sampling, duration_s, rows, dim, vectors, spans, blank)"
             " VALUES (?,?,?,?,?,?,?,?,?)",
             (
@@ -199,16 +205,30 @@ class Library:
                 self._db.execute(sql + " AND key = ?", (model, sampling, key)) for key in keys
             )
         for cursor in cursors:
-            for key, duration, n, d, vectors, spans, blank, place in cursor:
-                yield Features(
-                    key,
-                    model,
-                    sampling,
-                    self._rows(vectors, place, n, d),
-                    np.frombuffer(spans, np.float64).reshape(n, 2),
-                    np.unpackbits(np.frombuffer(blank, np.uint8), count=n).astype(bool),
-                    duration,
-                )
+            for row in cursor:
+                yield self._made(model, sampling, row)
+
+    def _made(self, model: str, sampling: str, row: tuple[Any, ...]) -> Features:
+        """A row of a table as Features."""
+        key, duration, n, d, vectors, spans, blank, place = row
+        return Features(
+            key,
+            model,
+            sampling,
+            self._rows(vectors, place, n, d),
+            np.frombuffer(spans, np.float64).reshape(n, 2),
+            np.unpackbits(np.frombuffer(blank, np.uint8), count=n).astype(bool),
+            duration,
+        )
+
+    def insets(self, model: str, sampling: str) -> Iterator[Features]:
+        """Features of pictures inside pictures, under the keys of the videos around them."""
+        found = self._db.execute(
+            "SELECT key, duration_s, rows, dim, vectors, spans, blank, NULL FROM insets"
+            " WHERE model = ? AND sampling = ? ORDER BY key",
+            (model, sampling),
+        )
+        return (self._made(model, sampling, row) for row in found)
 
     def _rows(self, vectors: bytes, place: int | None, n: int, d: int) -> Floats:
         """Vectors as float32 (n, d), from the row itself or from the shards."""

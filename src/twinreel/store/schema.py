@@ -35,6 +35,11 @@ MIGRATIONS = [
     """,
     "ALTER TABLE videos ADD COLUMN noise REAL NOT NULL DEFAULT 0",
     "ALTER TABLE features ADD COLUMN place INTEGER",  # row in vectors.Shards; then `vectors` is ''
+    """
+    CREATE TABLE insets (
+        key TEXT, model TEXT, sampling TEXT, duration_s REAL, rows INTEGER, dim INTEGER,
+        vectors BLOB, spans BLOB, blank BLOB, PRIMARY KEY (key, model, sampling)) WITHOUT ROWID
+    """,  # Features of pictures inside pictures
 ]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.reports import DAY, paths, video
 from twinreel import keep
-from twinreel.demo import Picture, cut, paint
+from twinreel.demo import Picture, cut, paint, scale
 from twinreel.keep import choose, from_anywhere, matches, missing_tracks, unheld_s
 from twinreel.keep.losses import losses_of
 from twinreel.keep.views import Views
@@ -481,3 +481,34 @@ def test_pictures_a_little_apart_are_laid_on_each_other_too() -> None:
         assert views.difference(a, b) is not None
         words = [x for x in losses_of(b, a, match, views, KeepOptions()) if x.is_content]
         assert any("which the kept file does not show" in x.words for x in words) == lost
+
+
+def test_a_film_that_another_shows_shrunk_is_kept_and_neither_goes_unseen() -> None:
+    rect = (0.55, 0.5, 0.95, 0.9)
+    x0, y0, x1, y1 = (round(160 * v) for v in rect)
+
+    def strip(laid: bool) -> list[tuple[float, Picture]]:
+        out = []
+        for n in range(12):
+            picture = paint(3, 0.5 * n, SIDE)
+            if laid:
+                around = paint(8, 0.5 * n, SIDE)
+                around[y0:y1, x0:x1] = scale(picture, (x1 - x0, y1 - y0))
+                picture = around
+            out.append((0.5 * n, picture))
+        return out
+
+    film, reaction = video("/v/z.mp4", detail=160.0), video("/v/a.mp4", detail=130.0)
+    strips = {film.path: strip(False), reaction.path: strip(True)}
+    group = group_of(film, reaction, strips=strips)
+    assert group.keep == film.path and group.look
+    assert "which the kept file does not show" in group.losses[reaction.path][0]
+    # Where the other is kept all the same, by a wish: what is lost is said.
+    group = group_of(film, reaction, strips=strips, options=KeepOptions(prefer=("/v/a*",)))
+    assert group.keep == reaction.path and group.look
+    assert group.losses[film.path][0].startswith("picture: the kept file shows it shrunk, to 39%")
+    # A part cut out of the whole holds no more detail than the whole shows there.
+    part = video("/v/z.mp4", detail=60.0)
+    strips[reaction.path] = [(t, p) for t, p in strips[reaction.path]]
+    group = group_of(part, reaction, strips=strips)
+    assert group.keep == reaction.path and not group.look

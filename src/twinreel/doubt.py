@@ -29,7 +29,7 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 4  # part of the name under which a verdict is remembered
+VERSION = 5  # part of the name under which a verdict is remembered
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
@@ -60,7 +60,7 @@ class Patience:
 # Of whole videos none below 0.01 was a copy on the train split. Pieces have less to show, and of
 # one piece there is more that looks like it: other pieces of its source.
 WHOLES = Patience(0.005, 3, likely=0.05)
-PIECES = Patience(0.0003, 6)
+PIECES = Patience(0.0002, 8)
 
 
 @dataclass(frozen=True)
@@ -361,8 +361,9 @@ def _task(m: Match, name: str, look: Look) -> tuple[CloserTask, Match] | None:
 def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
     """Where the moments may meet: the longest segment; from end to end, where lengths are alike.
 
-    At an odd speed a segment may be pieces at the plain one, with something put in between or left
-    out: then its first half may go on as it begins, its second may end as it does.
+    At an odd speed a segment may be one at the plain speed all the same, which few moments tell
+    badly, or pieces at it, with something put in between or left out: then its first half may go on
+    as it begins, its second may end as it does.
     """
     lines = []
     if m.segments:
@@ -370,6 +371,7 @@ def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
         lines.append(Line(s.speed, s.b[0] - s.speed * s.a[0], *s.a))
         if abs(math.log(s.speed)) > ODD:
             middle = (s.a[0] + s.a[1]) / 2
+            lines.append(Line(1.0, (s.b[0] + s.b[1]) / 2 - middle, *s.a))
             lines.append(Line(1.0, s.b[0] - s.a[0], s.a[0], middle))
             lines.append(Line(1.0, s.b[1] - s.a[1], middle, s.a[1]))
     like = abs(math.log(max(b.duration_s, 1e-3) / max(a.duration_s, 1e-3))) < _LIKE_LENGTH

@@ -70,9 +70,11 @@ class Scoring(Looking):
                 for piece in self._pieces(new):
                     scored = self._score(piece, old, tolerance, jobs)
                     told = (self._with_orientation(m).ordered() for m in scored)
-                    self.library.put_pairs(self.context, piece, told)
+                    self.library.put_pairs(self.context, (), told)
                     old.append(piece)
-                self._score_insets(old, new, tolerance, jobs)
+                    self._score_insets(old, set(piece), tolerance, jobs)
+                    # Only now: who is stopped before loses none of these pairs.
+                    self.library.put_pairs(self.context, piece, ())
 
     def _pieces(self, keys: set[str]) -> list[list[str]]:
         """The keys in lists of about PIECE_ROWS moments, by duration: what is in memory at once."""
@@ -116,6 +118,8 @@ class Scoring(Looking):
         insets = list(self.library.insets(self.model, self.sampling))
         for piece in pieces if insets else ():
             here = [f for f in insets if f.key in new or new.issuperset(piece)]
+            if not here:
+                continue
             held = {f.key + _INNER: replace(f, key=f.key + _INNER) for f in here}
             read = self.library.all_features(self.model, self.sampling, piece)
             shelf = Shelf([*read, *held.values()])

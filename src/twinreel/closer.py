@@ -26,7 +26,7 @@ from twinreel.compare import Witness, hear
 from twinreel.frames import Beat, Tally, frames_at, rotation_of
 from twinreel.picture import WHOLE, Rect
 from twinreel.probe import describe, opened, video_stream
-from twinreel.register import SIDE, Canvas, Place, fit, normal
+from twinreel.register import SIDE, STRAIGHT, Canvas, Place, fit, normal
 from twinreel.types import Floats
 
 MOST_MOMENTS = 32  # that are compared in the end
@@ -43,6 +43,9 @@ _FLAT = 6.0  # grey levels: evener pictures lie everywhere
 _UNLIKE = 0.25  # a moment that correlates so much less than usual shows something else
 _STRANGE = 0.6  # fit of the better windows; below it no pair was a copy on the train split
 _LEAST = 4  # moments; fewer prove nothing
+_NOISE = 0.005  # see compare.hear: of grey pictures, which coding changes less than descriptors
+BENT = 0.985  # fit from which on pictures lie on each other as they should
+_BENT_BY = 6  # moments that tell how a picture is bent
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     first, last = int(alike[0]), int(alike[-1]) + 1
     if last - first < _LEAST:
         return None
-    witness = hear(seen.a[first:last], seen.b[first:last])
+    witness = hear(seen.a[first:last], seen.b[first:last], _NOISE)
     span = (seen.times[first], seen.times[last - 1])
     return Closer(witness, usual, last - first, seen.line, laid.place, span)
 
@@ -179,10 +182,15 @@ def _seen(
             continue
         at, p, q = zip(*shown, strict=True)
         line = replace(laid.line, offset=laid.line.offset + by)
-        seen = _Seen.of(line, at, place, np.stack(p), np.stack(q))
-        if best is None or _level(seen.each) > _level(best.each) + 1e-4:
-            best = seen
-    return best
+        for way in dict.fromkeys((place, replace(place, warp=STRAIGHT))):
+            seen = _Seen.of(line, at, way, np.stack(p), np.stack(q))
+            if best is None or _level(seen.each) > _level(best.each) + 1e-4:
+                best, chosen, near = seen, way, (np.stack(p), np.stack(q))
+    if best is None or np.median(best.each) > BENT:
+        return best
+    some = _some(range(len(best.times)), _BENT_BY)
+    bent = _Seen.of(best.line, best.times, chosen.bent(near[0][some], near[1][some]), *near)
+    return bent if _level(bent.each) > _level(best.each) else best
 
 
 def _level(each: Floats) -> float:

@@ -29,7 +29,7 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 5  # part of the name under which a verdict is remembered
+VERSION = 6  # part of the name under which a verdict is remembered
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
@@ -139,7 +139,8 @@ class Doubts:
         self._library = look.library
         self._ours = f"{VERSION} {look.made_by} "
         self._left: list[Match] = []  # nobody has looked at, the likeliest first
-        self._sure: list[tuple[str, str]] = []
+        self._sure: list[tuple[str, str]] = []  # without a look
+        self._shown: list[tuple[str, str]] = []  # by a look
         self._have_copies: set[str] = set()
         self._twins: dict[str, str] = {}
         self._first: dict[bytes, str] = {}
@@ -176,8 +177,10 @@ class Doubts:
         """See look_again."""
         if not self._look.calibration.closer_weights:
             return
-        doubtful, self._sure = _parted(matches, self._look)
-        self._have_copies = {key for pair in self._sure for key in pair}
+        doubtful, sure = _parted(matches, self._look)
+        self._have_copies = {key for pair in sure for key in pair}
+        self._sure = [pair for pair in sure if frozenset(pair) not in self._verdicts]
+        self._shown = [pair for pair in sure if frozenset(pair) in self._verdicts]
         self._count()
         yield from self._known(doubtful)
         # In rounds: what one has shown tells which pairs are worth the next.
@@ -262,20 +265,24 @@ class Doubts:
 
     def _choose(self) -> dict[frozenset[str], Match]:
         """What to look at next: of two families one pair, that of the videos with most copies, for
-        they are likely to be kept; in one round no pair of which either has had its look."""
-        family = families(self._sure)
+        they are likely to be kept; in one round no pair of which either has had its look.
+
+        Copies that were sure without a look count: what many are plainly like is the least edited.
+        """
+        family = families([*self._sure, *self._shown])
         copies = Counter(key for pair in self._sure for key in pair)
         most: dict[str, int] = {}  # copies of one member, by family
         for key, count in copies.items():
             most[family(key)] = max(count, most.get(family(key), 0))
-        size = Counter(map(family, copies.keys() | {k for m in self._left for k in (m.a, m.b)}))
+        members = {key for pair in (*self._sure, *self._shown) for key in pair}
+        size = Counter(map(family, members | {k for m in self._left for k in (m.a, m.b)}))
         tried = Counter(_between(family, m) for m in self._by_twins.values())
         best: dict[tuple[str, ...], tuple[int, Match]] = {}
         for m in self._left:
             known = copies[m.a] + copies[m.b]
             between = _between(family, m)
             if between[0] == between[1]:
-                if max(copies[m.a], copies[m.b]) < HUB * most[between[0]]:
+                if max(copies[m.a], copies[m.b]) < HUB * most.get(between[0], 0):
                     continue  # copies of one video, of which neither is likely to be kept
                 between = (m.a, m.b, "")
             elif tried[between] >= TRIES * min(size[between[0]], size[between[1]]):
@@ -302,7 +309,7 @@ class Doubts:
         self._verdicts[frozenset((told.a, told.b))] = told
         self._by_twins[self._pair(told)] = told
         if told.score >= self._look.sure and told.relation in COPIES:
-            self._sure.append((told.a, told.b))
+            self._shown.append((told.a, told.b))
 
 
 def _stretches(m: Match) -> tuple[tuple[str, Span], ...]:

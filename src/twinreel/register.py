@@ -13,10 +13,11 @@ matrix product, and the best few are refined.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from twinreel.aligned import WHOLE, Rect, climbed, view
 from twinreel.types import Floats
@@ -30,6 +31,24 @@ _MOMENTS = 3  # that find the place; all measure it
 _PLAIN = 0.9  # pictures that fit this well as they are need no search
 _TRIED = 3  # places that are refined
 _VIEW = 40
+_SMOOTH = (
+    1.5,
+    1.5,
+    1.5,
+    1.5,
+    1.5,
+    1.5,
+    0.5,
+    0.5,
+    0.5,
+    0.5,
+    0.5,
+)  # pixels, one step after the other
+_FARTHEST = 0.25  # that a corner may move for one reason, in halves of a side
+_WORTH = 0.04  # of fit: less does not tell that a picture is bent
+_FLATTEST = 0.985  # pictures that fit so well need no bending
+Warp = tuple[float, float, float, float, float, float]
+STRAIGHT: Warp = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,10 @@ class Place:
     """How b lies on a.
 
     inside: `part` is the part of a that b shows; else the part of b that shows a. turns: quarter
-    turns (np.rot90) that set b upright, then mirrored, left to right. fit: mean correlation.
+    turns (np.rot90) that set b upright, then mirrored, left to right. warp: how far the places of
+    b's view lie off then: right by w0 + w1 x + w2 y, down by w3 + w4 x + w5 y, x and y from -1 to 1
+    over the view (a tilt, a slant, a part that is off by less than its search tells). fit: mean
+    correlation.
     """
 
     part: Rect = WHOLE
@@ -45,14 +67,90 @@ class Place:
     turns: int = 0
     mirrored: bool = False
     fit: float = 0.0
+    warp: Warp = STRAIGHT
 
     def views(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
         """The shared part of both, grey (n, 80, 80) -> float32 (n, 40, 40) each, as a has it."""
         upright = turned(b, self.turns, self.mirrored)
-        if self.inside:
-            return view(a, self.part, _VIEW), view(upright, WHOLE, _VIEW)
         # `part` is a part of b as it stands after turning.
-        return view(a, WHOLE, _VIEW), view(upright, self.part, _VIEW)
+        of_a, of_b = (self.part, WHOLE) if self.inside else (WHOLE, self.part)
+        shown = (
+            view(upright, of_b, _VIEW)
+            if self.warp == STRAIGHT
+            else _warped(upright, of_b, self.warp)
+        )
+        return view(a, of_a, _VIEW), shown
+
+    def bent(self, a: Floats, b: Floats) -> Place:
+        """The same place with the warp at which pictures fit best, (n, 80, 80) each.
+
+        Steps of least squares on what a small warp changes (Lucas and Kanade, 1981; the pictures
+        levelled as in Evangelidis and Psarakis, PAMI 2008), the same warp for all moments.
+        """
+        upright = turned(b, self.turns, self.mirrored)
+        of_a, of_b = (self.part, WHOLE) if self.inside else (WHOLE, self.part)
+        asked = view(a, of_a, _VIEW)
+        best, score = self.warp, fit(asked, _warped(upright, of_b, self.warp))
+        now = best
+        for sigma in _SMOOTH:
+            shown = _warped(upright, of_b, now)
+            now = _stepped(now, _blurred(asked, sigma), _blurred(shown, sigma))
+            if max(map(abs, now)) > _FARTHEST:
+                break
+            if (fits := fit(asked, _warped(upright, of_b, now))) > score:
+                best, score = now, fits
+        return replace(self, warp=best, fit=score)
+
+
+def _warped(pictures: Floats, part: Rect, warp: Warp) -> Floats:
+    """The `part` of pictures (n, h, w), its places off by the warp, at (n, 40, 40); held at the
+    pictures' ends."""
+    h, w = pictures.shape[1:]
+    x, y = _grid()
+    across = x + warp[0] + warp[1] * x + warp[2] * y
+    down = y + warp[3] + warp[4] * x + warp[5] * y
+    left, top, right, bottom = part
+    px = np.clip((left + (across + 1) / 2 * (right - left)) * w - 0.5, 0, w - 1)
+    py = np.clip((top + (down + 1) / 2 * (bottom - top)) * h - 0.5, 0, h - 1)
+    i, j = np.minimum(py.astype(int), h - 2), np.minimum(px.astype(int), w - 2)
+    v, u = (py - i).astype(np.float32), (px - j).astype(np.float32)
+    above = pictures[:, i, j] * (1 - u) + pictures[:, i, j + 1] * u
+    below = pictures[:, i + 1, j] * (1 - u) + pictures[:, i + 1, j + 1] * u
+    out: Floats = above * (1 - v) + below * v
+    return out
+
+
+@functools.cache
+def _grid() -> tuple[Floats, Floats]:
+    """x and y of a view's pixels, -1..1, (40, 40) each."""
+    at = ((np.arange(_VIEW) + 0.5) / _VIEW * 2 - 1).astype(np.float32)
+    x, y = np.meshgrid(at, at)
+    return x, y
+
+
+def _blurred(pictures: Floats, sigma: float) -> Floats:
+    out: Floats = ndimage.gaussian_filter(pictures, (0, sigma, sigma))
+    return out
+
+
+def _stepped(warp: Warp, asked: Floats, shown: Floats) -> Warp:
+    """The warp after one step towards where `shown` (as it is under the warp) is like `asked`."""
+    x, y = _grid()
+    level = shown - shown.mean(axis=(1, 2), keepdims=True)
+    size = level.std(axis=(1, 2), keepdims=True)
+    like = asked - asked.mean(axis=(1, 2), keepdims=True)
+    like = like * (size / np.maximum(like.std(axis=(1, 2), keepdims=True), 1e-3))
+    per_pixel = 2 / _VIEW
+    down, across = (g / per_pixel for g in np.gradient(level, axis=(1, 2)))
+    slopes = np.stack([across, across * x, across * y, down, down * x, down * y], axis=-1)
+    slopes /= np.maximum(size, 1e-3)[..., None]  # each moment counts alike
+    rows = slopes.reshape(-1, 6)
+    miss = ((like - level) / np.maximum(size, 1e-3)).reshape(-1)
+    square = rows.T @ rows
+    square += np.eye(6) * (1e-3 * np.trace(square) / 6)
+    step = np.linalg.solve(square, rows.T @ miss)
+    w = [float(before + more) for before, more in zip(warp, step, strict=True)]
+    return w[0], w[1], w[2], w[3], w[4], w[5]
 
 
 def turned(pictures: Floats, turns: int, mirrored: bool) -> Floats:
@@ -93,7 +191,11 @@ class Canvas:
             place = _refined(place, a, b)
             if place.fit > best.fit:
                 best = place
-        return best
+        if best.fit >= _FLATTEST:
+            return best
+        bent = best.bent(a, b)
+        # Pictures of a moving camera can be bent to those of another moment, a little.
+        return bent if bent.fit >= best.fit + _WORTH else best
 
 
 def normal(pictures: Floats) -> Floats:

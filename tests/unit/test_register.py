@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from twinreel.aligned import WHOLE
-from twinreel.register import Place, fit, normal, register, turned
+from twinreel.register import STRAIGHT, Place, fit, normal, register, turned
 
 WAYS = [(turns, mirrored) for turns in range(4) for mirrored in (False, True)]
 
@@ -60,3 +60,26 @@ def test_normal_rows_have_length_one_and_blank_ones_stay_finite() -> None:
     rows = normal(np.stack([_at(_scenes(4))[0], np.full((80, 80), 7, np.float32)]))
     assert np.linalg.norm(rows[0]) == pytest.approx(1.0, abs=1e-5)
     assert not rows[1].any()
+
+
+@pytest.mark.parametrize("degrees", [-6.0, 5.0, 8.0])
+@pytest.mark.parametrize(("turns", "mirrored"), WAYS[::3])
+def test_a_tilted_picture_is_bent_back(degrees: float, turns: int, mirrored: bool) -> None:
+    whole = _at(_scenes(5))
+    tilted = ndimage.rotate(whole, degrees, axes=(2, 1), reshape=False, order=1, mode="nearest")
+    other = turned(tilted, *((turns, mirrored) if mirrored else (-turns % 4, False)))
+    place = register(whole, other)
+    assert place.warp != STRAIGHT
+    shown, found = place.views(whole, other)
+    assert fit(shown, found) == pytest.approx(place.fit, abs=1e-4)
+    assert place.fit > 0.97 > 0.9 > fit(whole, other)
+
+
+def test_bending_never_makes_it_worse() -> None:
+    a, b = _at(_scenes(6)), _at(_scenes(106))
+    parts = (WHOLE, (0.1, 0.2, 0.8, 0.9), (0.3, 0.0, 0.7, 1.0))
+    for place in (Place(part, inside) for part in parts for inside in (True, False)):
+        bent = place.bent(a, b)
+        assert bent.fit >= fit(*place.views(a, b)) - 1e-6
+        assert fit(*bent.views(a, b)) == pytest.approx(bent.fit, abs=1e-4)
+        assert max(map(abs, bent.warp)) <= 0.25

@@ -31,19 +31,7 @@ _MOMENTS = 3  # that find the place; all measure it
 _PLAIN = 0.9  # pictures that fit this well as they are need no search
 _TRIED = 3  # places that are refined
 _VIEW = 40
-_SMOOTH = (
-    1.5,
-    1.5,
-    1.5,
-    1.5,
-    1.5,
-    1.5,
-    0.5,
-    0.5,
-    0.5,
-    0.5,
-    0.5,
-)  # pixels, one step after the other
+_SMOOTH = (1.5,) * 6 + (0.5,) * 5  # pixels, by which pictures are smoothed at each step of bending
 _FARTHEST = 0.25  # that a corner may move for one reason, in halves of a side
 _WORTH = 0.04  # of fit: less does not tell that a picture is bent
 _FLATTEST = 0.985  # pictures that fit so well need no bending
@@ -71,15 +59,13 @@ class Place:
 
     def views(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
         """The shared part of both, grey (n, 80, 80) -> float32 (n, 40, 40) each, as a has it."""
-        upright = turned(b, self.turns, self.mirrored)
-        # `part` is a part of b as it stands after turning.
-        of_a, of_b = (self.part, WHOLE) if self.inside else (WHOLE, self.part)
-        shown = (
-            view(upright, of_b, _VIEW)
-            if self.warp == STRAIGHT
-            else _warped(upright, of_b, self.warp)
-        )
-        return view(a, of_a, _VIEW), shown
+        upright, (of_a, of_b) = turned(b, self.turns, self.mirrored), self._parts
+        return view(a, of_a, _VIEW), _seen_through(upright, of_b, self.warp)
+
+    @property
+    def _parts(self) -> tuple[Rect, Rect]:
+        """The shared part of a, and of b as it stands after turning."""
+        return (self.part, WHOLE) if self.inside else (WHOLE, self.part)
 
     def bent(self, a: Floats, b: Floats) -> Place:
         """The same place with the warp at which pictures fit best, (n, 80, 80) each.
@@ -87,24 +73,26 @@ class Place:
         Steps of least squares on what a small warp changes (Lucas and Kanade, 1981; the pictures
         levelled as in Evangelidis and Psarakis, PAMI 2008), the same warp for all moments.
         """
-        upright = turned(b, self.turns, self.mirrored)
-        of_a, of_b = (self.part, WHOLE) if self.inside else (WHOLE, self.part)
+        upright, (of_a, of_b) = turned(b, self.turns, self.mirrored), self._parts
         asked = view(a, of_a, _VIEW)
-        best, score = self.warp, fit(asked, _warped(upright, of_b, self.warp))
-        now = best
+        shown = _seen_through(upright, of_b, self.warp)
+        now = best = self.warp
+        score = fit(asked, shown)
         for sigma in _SMOOTH:
-            shown = _warped(upright, of_b, now)
             now = _stepped(now, _blurred(asked, sigma), _blurred(shown, sigma))
             if max(map(abs, now)) > _FARTHEST:
                 break
-            if (fits := fit(asked, _warped(upright, of_b, now))) > score:
+            shown = _seen_through(upright, of_b, now)
+            if (fits := fit(asked, shown)) > score:
                 best, score = now, fits
         return replace(self, warp=best, fit=score)
 
 
-def _warped(pictures: Floats, part: Rect, warp: Warp) -> Floats:
+def _seen_through(pictures: Floats, part: Rect, warp: Warp) -> Floats:
     """The `part` of pictures (n, h, w), its places off by the warp, at (n, 40, 40); held at the
     pictures' ends."""
+    if warp == STRAIGHT:
+        return view(pictures, part, _VIEW)
     h, w = pictures.shape[1:]
     x, y = _grid()
     across = x + warp[0] + warp[1] * x + warp[2] * y
@@ -306,7 +294,7 @@ def _refined(place: Place, a: Floats, b: Floats) -> Place:
             _turned_rect(place.part, place.turns, place.mirrored), False, place.turns,
             place.mirrored,
         )  # fmt: skip
-    small = normal(view(part, WHOLE, _VIEW))
+    small = normal(view(part, WHOLE, _VIEW))  # once: `fit` would level it at every step
 
     def fit_of(rect: Rect) -> float:
         return float((normal(view(whole, rect, _VIEW)) * small).sum(axis=1).mean())

@@ -23,7 +23,7 @@ from twinreel.compare import (
     relation_of,
     step_of,
 )
-from twinreel.picture import Rect, digest_of
+from twinreel.picture import Rect, Twins
 from twinreel.progress import Progress
 from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
@@ -142,8 +142,7 @@ class Doubts:
         self._sure: list[tuple[str, str]] = []  # without a look
         self._shown: list[tuple[str, str]] = []  # by a look
         self._have_copies: set[str] = set()
-        self._twins: dict[str, str] = {}
-        self._first: dict[bytes, str] = {}
+        self._twins = Twins(look.library.thumbs)
         # Looks of earlier runs count: else each run would go on where the last one stopped.
         self._verdicts: dict[frozenset[str], Match] = {}
         done = look.library.recall_all("closer")
@@ -241,12 +240,7 @@ class Doubts:
 
     def _twin(self, key: str) -> str:
         """The first of the videos met so far that show the very same pictures, to the last byte."""
-        if key not in self._have_copies:
-            return key
-        if key not in self._twins:
-            digest = digest_of(self._library.thumbs(key))
-            self._twins[key] = self._first.setdefault(digest, key) if digest else key
-        return self._twins[key]
+        return self._twins(key) if key in self._have_copies else key
 
     def _pair(self, m: Match) -> frozenset[str]:
         return frozenset((self._twin(m.a), self._twin(m.b)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -282,6 +282,23 @@ def fit_thumbs(thumbs: Sequence[tuple[float, Pixels]]) -> tuple[tuple[float, byt
             if sum(len(data) for _, data in kept) <= THUMBS_LIMIT or len(kept) < 2:
                 return kept
         thumbs = thumbs[::2]
+
+
+class Twins:
+    """Which videos show the very same pictures, to the last byte, as copies in another container
+    do: `twins(name)` is the first asked for of those that do. What is seen of it is seen of all."""
+
+    def __init__(self, strip: Callable[[str], Sequence[tuple[float, Pixels | bytes]]]) -> None:
+        """strip: name -> its kept pictures, (seconds, JPEG)."""
+        self._strip = strip
+        self._known: dict[str, str] = {}
+        self._first: dict[bytes, str] = {}
+
+    def __call__(self, name: str) -> str:
+        if name not in self._known:
+            digest = digest_of(self._strip(name))
+            self._known[name] = self._first.setdefault(digest, name) if digest else name
+        return self._known[name]
 
 
 def digest_of(strip: Sequence[tuple[float, Pixels | bytes]]) -> bytes:

@@ -32,8 +32,8 @@ class Views:
         self._known: dict[tuple[str, str], Difference | None] = {}
         self._misfits: set[frozenset[str]] = set()
         self._grey: dict[str, bool | None] = {}
-        self._twins: dict[str, str] = {}
-        self._first: dict[bytes, str] = {}
+        # By the members' paths: what is seen of one is seen of all that hold the same packets.
+        self._twin = picture.Twins(strips)
 
     def difference(self, a: Video, b: Video) -> Difference | None:
         """How b's picture differs from a's; None where that cannot be told."""
@@ -51,14 +51,6 @@ class Views:
         if a.file.key is not None and a.file.key == b.file.key:
             return (a.path, a.path)
         return (self._twin(a.path), self._twin(b.path))
-
-    def _twin(self, path: str) -> str:
-        """The first member met so far with the same pictures to the last byte: what is seen of one
-        is seen of all that hold the same packets."""
-        if path not in self._twins:
-            digest = picture.digest_of(self._strips(path))
-            self._twins[path] = self._first.setdefault(digest, path) if digest else path
-        return self._twins[path]
 
     def _compare(self, a: Video, b: Video) -> Difference | None:
         strip_a, strip_b = self._strips(a.path), self._strips(b.path)

@@ -43,7 +43,6 @@ _FLAT = 6.0  # grey levels: evener pictures lie everywhere
 _UNLIKE = 0.25  # a moment that correlates so much less than usual shows something else
 _STRANGE = 0.6  # fit of the better windows; below it no pair was a copy on the train split
 _LEAST = 4  # moments; fewer prove nothing
-_NOISE = 0.005  # see compare.hear: of grey pictures, which coding changes less than descriptors
 BENT = 0.985  # fit from which on pictures lie on each other as they should
 _BENT_BY = 6  # moments that tell how a picture is bent
 
@@ -132,7 +131,7 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     first, last = int(alike[0]), int(alike[-1]) + 1
     if last - first < _LEAST:
         return None
-    witness = hear(seen.a[first:last], seen.b[first:last], _NOISE)
+    witness = hear(seen.a[first:last], seen.b[first:last])
     span = (seen.times[first], seen.times[last - 1])
     return Closer(witness, usual, last - first, seen.line, laid.place, span)
 

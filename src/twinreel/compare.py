@@ -292,17 +292,13 @@ def weigh(
     return Evidence(witnesses, shared, min(len(at), len(np.unique(to))))
 
 
-def hear(va: Floats, vb: Floats, noise: float = NOISE) -> Witness:
-    """One descriptor's rows of aligned moments, (n, d) each, all of one length -> its word.
-
-    Args:
-        noise: mean square of the changes, of rows of length 1, that show nothing.
-    """
+def hear(va: Floats, vb: Floats) -> Witness:
+    """One descriptor's rows of aligned moments, (n, d) each, all of one length -> its word."""
     length = max(float((va * va).sum(axis=1).mean()), 1e-12)
     da, db = va - va.mean(axis=0), vb - vb.mean(axis=0)
     power = math.sqrt(float((da * da).sum()) * float((db * db).sum()))
     # Change below this share of a vector per moment is noise of coding.
-    change = min(1.0, power / (noise * len(va) * length))
+    change = min(1.0, power / (NOISE * len(va) * length))
     correlation = max(-1.0, min(1.0, float((da * db).sum()) / power)) if power > 0 else 0.0
     gram = da @ da.T
     independent = float(np.trace(gram)) ** 2 / max(float((gram * gram).sum()), 1e-12)

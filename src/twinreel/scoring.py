@@ -17,6 +17,7 @@ from twinreel.aligned import at_same_moments, beside, gap, is_mirrored
 from twinreel.candidates import Shelf, compare_all, longest_like
 from twinreel.compare import VERSION as COMPARE_VERSION
 from twinreel.doubt import PIECES, WHOLES, Doubts, Look, Patience
+from twinreel.doubt import VERSION as DOUBT_VERSION
 from twinreel.inventory import quick
 from twinreel.looking import Looking
 from twinreel.options import fingerprint
@@ -45,7 +46,11 @@ class Scoring(Looking):
         """What pairs must agree in to be kept together."""
         tolerance = self.options.compare.tolerance()
         plain = [str(t) for t in tolerance]
-        return fingerprint(self.model, self.sampling, plain, COMPARE_VERSION, self.calibration)
+        rules = (
+            COMPARE_VERSION,
+            DOUBT_VERSION,
+        )  # looks replace the scores of the pairs they settle
+        return fingerprint(self.model, self.sampling, plain, rules, self.calibration)
 
     def score(self) -> None:
         """Score pairs that have not been scored before: k new videos against all known ones."""

@@ -46,10 +46,8 @@ class Scoring(Looking):
         """What pairs must agree in to be kept together."""
         tolerance = self.options.compare.tolerance()
         plain = [str(t) for t in tolerance]
-        rules = (
-            COMPARE_VERSION,
-            DOUBT_VERSION,
-        )  # looks replace the scores of the pairs they settle
+        # Looks replace the scores of the pairs they settle.
+        rules = (COMPARE_VERSION, DOUBT_VERSION)
         return fingerprint(self.model, self.sampling, plain, rules, self.calibration)
 
     def score(self) -> None:

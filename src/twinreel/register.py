@@ -135,7 +135,7 @@ def _stepped(warp: Warp, asked: Floats, shown: Floats) -> Warp:
     rows = slopes.reshape(-1, 6)
     miss = ((like - level) / np.maximum(size, 1e-3)).reshape(-1)
     square = rows.T @ rows
-    square += np.eye(6) * (1e-3 * np.trace(square) / 6)
+    square += np.eye(6) * (1e-3 * np.trace(square) / 6 + 1e-6)  # of flat pictures, too
     step = np.linalg.solve(square, rows.T @ miss)
     w = [float(before + more) for before, more in zip(warp, step, strict=True)]
     return w[0], w[1], w[2], w[3], w[4], w[5]

@@ -83,3 +83,8 @@ def test_bending_never_makes_it_worse() -> None:
         assert bent.fit >= fit(*place.views(a, b)) - 1e-6
         assert fit(*bent.views(a, b)) == pytest.approx(bent.fit, abs=1e-4)
         assert max(map(abs, bent.warp)) <= 0.25
+
+
+def test_flat_pictures_are_not_bent() -> None:
+    flat = np.full((3, 80, 80), 9, np.float32)
+    assert Place().bent(_at(_scenes(7)), flat).warp == STRAIGHT

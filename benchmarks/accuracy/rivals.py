@@ -124,19 +124,31 @@ def _plain(part: Any) -> Any:
 
 
 def _tmk_score(hashes: list[Any], durations: list[float]) -> Scores:
-    """min(level 1, level 2); level 2 is asked only where level 1 is at least 0.3."""
+    """min(level 1, level 2); level 2 is asked only where level 1 is at least 0.3. By far the
+    slowest to score, so every core takes its share of the rows."""
+    cores = os.cpu_count() or 1
+    scores = np.eye(len(hashes), dtype=np.float32)
+    with _pool(cores) as pool:
+        shares = [range(k, len(hashes), cores) for k in range(cores)]
+        for part in pool.map(_tmk_rows, [hashes] * cores, shares):
+            scores += part + part.T
+    return scores
+
+
+def _tmk_rows(hashes: list[Any], rows: Sequence[int]) -> Scores:
+    """These rows of the square, right of its diagonal; 0 elsewhere."""
     import tmkpy
 
     made = [(*h[:2], *([int(p) for p in h[2]],), *h[3:]) for h in hashes]
     vectors = [tmkpy.createTMKFeatureVectors(*(_plain(p) for p in parts)) for parts in made]
     n = len(vectors)
-    scores = np.eye(n, dtype=np.float32)
-    for i in range(n):
+    scores = np.zeros((n, n), np.float32)
+    for i in rows:
         for j in range(i + 1, n):
             s = tmkpy.TMKFeatureVectors_computeLevel1Score(vectors[i], vectors[j])
             if s >= 0.3:
                 s = min(s, tmkpy.TMKFeatureVectors_computeLevel2Score(vectors[i], vectors[j]))
-            scores[i, j] = scores[j, i] = s if np.isfinite(s) else 0.0
+            scores[i, j] = s if np.isfinite(s) else 0.0
     return scores
 
 

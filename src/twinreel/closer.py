@@ -12,6 +12,7 @@ A worker's job; one file is opened, some seconds of it decoded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from PIL import Image
 
 from twinreel import picture
 from twinreel.align import ODD
-from twinreel.compare import Witness, hear
+from twinreel.compare import NOISE, Witness, hear
 from twinreel.frames import Beat, Tally, frames_at, rotation_of
 from twinreel.picture import WHOLE, Rect
 from twinreel.probe import describe, opened, video_stream
@@ -43,6 +44,8 @@ _FLAT = 6.0  # grey levels: evener pictures lie everywhere
 _UNLIKE = 0.25  # a moment that correlates so much less than usual shows something else
 _STRANGE = 0.6  # fit of the better windows; below it no pair was a copy on the train split
 _LEAST = 4  # moments; fewer prove nothing
+_PLACES = 8  # across and down: whether a picture changes is told for each
+_ENOUGH = 0.2  # share of the places: more change is no more proof
 BENT = 0.985  # fit from which on pictures lie on each other as they should
 _BENT_BY = 6  # moments that tell how a picture is bent
 
@@ -131,7 +134,7 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     first, last = int(alike[0]), int(alike[-1]) + 1
     if last - first < _LEAST:
         return None
-    witness = hear(seen.a[first:last], seen.b[first:last])
+    witness = _heard(seen.a[first:last], seen.b[first:last])
     span = (seen.times[first], seen.times[last - 1])
     return Closer(witness, usual, last - first, seen.line, laid.place, span)
 
@@ -190,6 +193,18 @@ def _seen(
     some = _some(range(len(best.times)), _BENT_BY)
     bent = _Seen.of(best.line, best.times, chosen.bent(near[0][some], near[1][some]), *near)
     return bent if _level(bent.each) > _level(best.each) else best
+
+
+def _heard(va: Floats, vb: Floats) -> Witness:
+    """What pictures say that lie on each other, (n, 1600) each: as compare.hear tells it, with the
+    change told place by place. A clock in a corner that two slides share changes much, in one
+    place; where a still scene moves a little, it does so in many."""
+    n, across = len(va), math.isqrt(va.shape[1]) // _PLACES
+    da, db = ((v - v.mean(axis=0)).reshape(n, _PLACES, across, _PLACES, across) for v in (va, vb))
+    power = np.sqrt((da * da).sum(axis=(0, 2, 4)) * (db * db).sum(axis=(0, 2, 4)))
+    length = max(float((va * va).sum()), 1e-12)
+    share = np.minimum(1.0, power * _PLACES**2 / (NOISE * length)).mean()
+    return replace(hear(va, vb), change=min(1.0, float(share) / _ENOUGH))
 
 
 def _level(each: Floats) -> float:

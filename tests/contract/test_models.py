@@ -51,6 +51,13 @@ def test_bf16_rows_point_where_fp32_rows_do(name: str) -> None:
     assert half.dtype == np.float32 and cosine.min() >= 0.999
 
 
+def test_bf16_leaves_the_statistics_of_normalisation_as_they_are() -> None:
+    full, half = (models.load("resnet18", "random:7", "cpu", p).module for p in ("fp32", "bf16"))
+    assert half.conv1.weight.dtype == torch.bfloat16
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        assert torch.equal(getattr(half.bn1, name), getattr(full.bn1, name))
+
+
 @pytest.mark.parametrize("name", [n for n in models.names() if models.get(n).weights])
 def test_missing_weights_are_one_message(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -65,6 +65,18 @@ def test_a_single_row_that_does_not_fit_is_an_error() -> None:
     assert len(said) == 1
 
 
+@pytest.mark.parametrize("emulated", [True, False])
+def test_bf16_on_a_cpu_that_only_emulates_it_is_said(
+    emulated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: not emulated)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    said: list[str] = []
+    options = ExtractOptions(model=("resnet18",), weights=("random:0",), precision="bf16")
+    Runner(plan(options), options, said.append).load()
+    assert any("no bf16" in words and "fp32" in words for words in said) == emulated
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 16])
 def test_pieces_on_several_cores_give_the_same_rows(count: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 40, 48, 3), np.uint8)

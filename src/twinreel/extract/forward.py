@@ -75,6 +75,8 @@ class Runner:
                 )
             if assumed := entry.spec.extra.get("assumed"):
                 self._say(assumed)
+            if network.is_emulated:
+                self._say("this CPU has no bf16 arithmetic: --precision fp32 is far faster here")
             self._networks[i] = network
         return self._networks[i]
 

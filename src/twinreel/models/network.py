@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import platform
 from typing import Any, cast
 
 import numpy as np
@@ -40,7 +41,7 @@ class Network:
         self.weights_sha256 = weights_sha256
         self.embedding_size = embedding_size
         self.dim = embedding_size or spec.dim
-        self.module = module.to(device=device, dtype=dtype).eval()
+        self.module = _rounded(module.to(device=device), dtype).eval()
         if spec.frames == 1:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         shape = (1, 3) + (1,) * (2 if spec.frames == 1 else 3)
@@ -52,6 +53,17 @@ class Network:
     def identity(self) -> str:
         """'name@hash': what made a vector."""
         return identity(self.spec, self.weights_sha256, self.embedding_size)
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether it is bf16 on a CPU for which PyTorch has no fast bf16: a reference path computes
+        it, some thirty times as slowly as fp32 (3d, AVX2)."""
+        return (
+            self.dtype == torch.bfloat16
+            and self.device.type == "cpu"
+            and platform.machine().lower() in ("x86_64", "amd64")
+            and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
 
     def prepare(self, pixels: npt.NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
         """uint8 (n, [t,] h, w, 3) -> normalised floats (n, 3, [t,] h, w) on the device."""
@@ -97,6 +109,19 @@ def build(
     # All of the vector is the same as no cut.
     cut = 0 if embedding_size == spec.dim else embedding_size
     return Network(spec, module, digest, place, pick_dtype(precision, place), cut)
+
+
+def _rounded(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module in that arithmetic, but for batch normalisation, which keeps its fp32 statistics:
+    they scale whole channels, and rounded ones are wrong the same way in every row."""
+    if dtype == torch.float32 or isinstance(module, torch.jit.ScriptModule):
+        return module.to(dtype=dtype)
+    kept = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    states = [{name: t.clone() for name, t in m.state_dict().items()} for m in kept]
+    module.to(dtype=dtype)
+    for norm, state in zip(kept, states, strict=True):
+        norm.float().load_state_dict(state)
+    return module
 
 
 def _builder(dotted: str) -> Any:

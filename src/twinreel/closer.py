@@ -111,7 +111,35 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     pictures = [(t, small(picture.from_jpeg(data))) for t, data in _some(strip, MOST_MOMENTS)]
     pictures = [(t, p) for t, p in pictures if p.std() > _FLAT]
     shifts = np.linspace(-task.reach_s, task.reach_s, _SHIFTS)
-    within = [(line, _within(line, pictures)) for line in task.lines]
+    first = _told(task, task.lines, pictures, shifts, beat)
+    if first is None:
+        return None
+    if first.is_whole:
+        return first.closer
+    # Moments beyond the end of a piece had a say in when and where the others meet.
+    start, end = first.closer.span
+    line = replace(first.closer.line, start=start, end=end)
+    second = _told(task, (line,), pictures, shifts, beat)
+    return max((t.closer for t in (first, second) if t), key=lambda c: c.witness.correlation)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """is_whole: none of the moments showed something else."""
+
+    closer: Closer
+    is_whole: bool
+
+
+def _told(
+    task: CloserTask,
+    lines: Sequence[Line],
+    pictures: Sequence[tuple[float, Floats]],
+    shifts: npt.NDArray[np.float64],
+    beat: Beat,
+) -> _Told | None:
+    """What the likeliest of some lines shows."""
+    within = [(line, _within(line, pictures)) for line in lines]
     asked = [(line, _some(_inner(at), _WINDOWS)) for line, at in within if len(at) >= _LEAST]
     times = [line.speed * t + line.offset for line, moments in asked for t, _ in moments]
     frames = iter(decoded(task, [t + s for t in times for s in shifts], beat))
@@ -119,7 +147,7 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
     for line, moments in asked:
         rows = [(t, p, [next(frames) for _ in shifts]) for t, p in moments]
         found.append(_align(line, rows, shifts, beat))
-    longest = max((line.end - line.start for line in task.lines), default=1.0)
+    longest = max((line.end - line.start for line in lines), default=1.0)
     laid = max((f for f in found if f is not None), key=lambda f: _likely(f, longest), default=None)
     if laid is None:
         return None
@@ -136,7 +164,8 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
         return None
     witness = _heard(seen.a[first:last], seen.b[first:last])
     span = (seen.times[first], seen.times[last - 1])
-    return Closer(witness, usual, last - first, seen.line, laid.place, span)
+    closer = Closer(witness, usual, last - first, seen.line, laid.place, span)
+    return _Told(closer, last - first == len(seen.times))
 
 
 @dataclass(frozen=True)

@@ -156,10 +156,9 @@ def _told(
         seen = _seen(task, laid, [t for t, _ in _within(laid.line, pictures)], shifts, beat)
     if seen is None:
         return None
-    usual = float(np.median(seen.each))
     # Where a piece ends, one of them goes on with something else: that is no witness.
-    alike = np.nonzero(seen.each >= usual - _UNLIKE)[0]
-    first, last = int(alike[0]), int(alike[-1]) + 1
+    first, last = _stretch(seen.each - (np.quantile(seen.each, 0.75) - _UNLIKE))
+    usual = float(np.median(seen.each[first:last]))
     if last - first < _LEAST:
         return None
     witness = _heard(seen.a[first:last], seen.b[first:last])
@@ -222,6 +221,18 @@ def _seen(
     some = _some(range(len(best.times)), _BENT_BY)
     bent = _Seen.of(best.line, best.times, chosen.bent(near[0][some], near[1][some]), *near)
     return bent if _level(bent.each) > _level(best.each) else best
+
+
+def _stretch(values: Floats) -> tuple[int, int]:
+    """Where the run of values with the largest sum begins and ends (Kadane's algorithm)."""
+    best, found, total, start = -np.inf, (0, 0), 0.0, 0
+    for i, value in enumerate(values.tolist()):
+        if total <= 0:
+            total, start = 0.0, i
+        total += value
+        if total > best:
+            best, found = total, (start, i + 1)
+    return found
 
 
 def _heard(va: Floats, vb: Floats) -> Witness:

@@ -114,6 +114,23 @@ def test_of_several_lines_the_right_one_is_taken(source: Path, tmp_path: Path) -
     assert found is not None and found.line.speed == pytest.approx(1.0, abs=0.03)
 
 
+def test_what_is_alike_for_a_moment_beyond_a_piece_does_not_lengthen_it(
+    source: Path, tmp_path: Path
+) -> None:
+    # From 3.5 s on b shows something else, but for half a second near its end.
+    tiles = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
+    other = tiles.repeat(20, 0).repeat(20, 1)
+    b = videos.make(
+        tmp_path / "b.mp4",
+        6,
+        seed=5,
+        edit=lambda p, t: other if t > 3.5 and not 4.9 < t < 5.4 else p,
+    )
+    found = _closer(source, b)
+    assert found is not None and found.witness.correlation > 0.9
+    assert found.span[0] == 0 and 2.9 <= found.span[1] <= 3.5
+
+
 def test_seconds_beyond_the_end_of_a_piece_are_no_witness(source: Path, tmp_path: Path) -> None:
     # From 3.5 s on b shows something else, though the line goes on.
     tiles = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)

@@ -35,7 +35,7 @@ from .seed import NEVER
 __all__ = ["BY_NAME", "RIVALS", "Rival", "main"]
 
 Scores = npt.NDArray[np.float32]
-SAVE_EVERY_S = 30.0
+SAVE_EVERY_S = 120.0  # a quarter of a gigabyte each time
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from threadpoolctl import ThreadpoolController
 
 from twinreel.compare import Calibration, compare
 from twinreel.types import Features, Floats, Match, Seconds
-from twinreel.workers import one_thread
+from twinreel.workers import held_interrupts, one_thread
 
 SKETCH = 128  # numbers of a vector that are looked at first ...
 SKETCHED_FROM = 4096  # ... where so many moments are asked for
@@ -222,7 +222,8 @@ def compare_all(
         waiting: deque[Future[list[Match]]] = deque()
         rest = chain(head, pairs)
         while chunk := list(islice(rest, 64)):
-            waiting.append(pool.submit(compare_some, chunk, calibration))
+            with held_interrupts():  # it starts the processes
+                waiting.append(pool.submit(compare_some, chunk, calibration))
             if len(waiting) > 4 * jobs:  # bounded: results leave as pairs come in
                 yield from waiting.popleft().result()
         for future in waiting:

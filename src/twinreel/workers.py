@@ -72,6 +72,20 @@ def one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextlib.contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Ctrl-C waits: processes started inside hear none before they have said what to do with it, and
+    die of none with a traceback while Python loads. It reaches this process afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def task_path(task: Any) -> str:
     """The path a task is about, for messages."""
     return str(getattr(task, "path", task))
@@ -121,7 +135,7 @@ class _Worker:
         self.pulse = context.Value("Q", 0, lock=False)
         self.pipe, child = context.Pipe()
         self.process = context.Process(target=_serve, args=(child, self.pulse, nice), daemon=True)
-        with one_thread():
+        with one_thread(), held_interrupts():
             self.process.start()
         child.close()
         self.task: Any = None

@@ -195,6 +195,19 @@ def test_events_are_records() -> None:
     assert Event("a", "done") == Event("a", "done", None)
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals")
+def test_ctrl_c_does_not_reach_a_process_that_still_loads(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with WorkerPool(double, jobs=2) as pool:
+        pool.start()
+        for worker in pool._workers:
+            os.kill(worker.process.pid or 0, signal.SIGINT)
+        assert run(pool, ["a", "b"]) == {"a": ["did a", "done"], "b": ["did b", "done"]}
+    assert "Traceback" not in capfd.readouterr().err
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_ends_the_caller_and_leaves_no_process(tmp_path: Path) -> None:
     """A real SIGINT to the whole process group, as a terminal sends it."""

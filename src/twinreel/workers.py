@@ -74,7 +74,7 @@ def one_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held_interrupts() -> Iterator[None]:
-    """Ctrl-C waits: processes started inside hear none before they have said what to do with it, and
+    """Ctrl-C waits: processes started inside hear none before they say what to do with it, and
     die of none with a traceback while Python loads. It reaches this process afterwards."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -17,11 +17,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from training.data import Pool, load_pool
 from training.evaluate import Trial, evaluate
 from training.strength import Strength
 from training.train import Config, read_config, train
+from twinreel.models.twin import SHAPE, SIZE, TwinNet
 
 _SIZE = 96
 _DRAWN = 3000
@@ -36,6 +38,12 @@ RUNS = {
     "no turns, bars or pictures behind": "places",
     "no colour, blur, noise or codec loss": "tones",
     "views of 48 px instead of 64": "small",
+}
+# Candidates for the network beside the released one.
+SHAPES = {
+    "half the blocks": ((32, 64, 128, 256), (1, 2, 4, 1)),
+    "half the blocks, half as wide again": ((48, 96, 192, 384), (1, 2, 4, 1)),
+    "three quarters as wide": ((24, 48, 96, 192), (2, 4, 8, 2)),
 }
 
 
@@ -78,14 +86,24 @@ def chosen(pool: Pool, what: str) -> Pool:
                    held=pool.held[use], names=names)
 
 
-def score(what: str, cache: Path, steps: int) -> dict[str, float]:
+def score(title: str, cache: Path, steps: int) -> dict[str, float]:
     """Train one short run and judge it."""
-    config = configured(what)
+    what, shape = RUNS.get(title, ""), SHAPES.get(title, SHAPE)
     pool = load_pool(None, cache, size=_SIZE, drawn=_DRAWN)
     trial = Trial.of(pool, count=150)
     with tempfile.TemporaryDirectory() as folder:
-        net = train(config, chosen(pool, what), Path(folder), steps=steps)
-    return evaluate(net, trial)
+        net = train(configured(what), chosen(pool, what), Path(folder), steps=steps, shape=shape)
+    return {**evaluate(net, trial), "GMAC": macs(net) / 1e9}
+
+
+def macs(net: TwinNet) -> int:
+    """Multiplications of the convolutions for one picture of the released size."""
+    side, total = SIZE, 0
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            side //= module.stride[0]
+            total += side**2 * module.weight.numel()
+    return total
 
 
 def main() -> None:
@@ -98,12 +116,13 @@ def main() -> None:
     pool = load_pool(args.images, args.cache, size=_SIZE, drawn=_DRAWN, seed=7)
     photos = int((pool.folder >= 0).sum())
     print(f"{photos} photographs, {_DRAWN} drawn; {args.steps} steps of 48 pairs\n")
-    names = ("top1", "uap", "top1/rot90", "top1/blurred_sides", "top1/paste70", "top1/blur")
+    names = ("top1", "uap", "top1/rot90", "top1/blurred_sides", "top1/paste70", "top1/blur", "GMAC")
     print("| run | " + " | ".join(n.removeprefix("top1/") for n in names) + " |")
     print("|" + "---|" * (len(names) + 1))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
-        found = workers.map(score, RUNS.values(), repeat(args.cache), repeat(args.steps))
-        for title, scores in zip(RUNS, found, strict=True):
+        titles = [*RUNS, *SHAPES]
+        found = workers.map(score, titles, repeat(args.cache), repeat(args.steps))
+        for title, scores in zip(titles, found, strict=True):
             values = " | ".join(f"{np.round(scores[n], 3):.3f}" for n in names)
             print(f"| {title} | {values} |", flush=True)
 

@@ -33,7 +33,7 @@ from training.evaluate import Trial, evaluate
 from training.loss import Memory, copy_loss
 from training.sprites import draw_sprites
 from training.strength import WEAK, Strength
-from twinreel.models.twin import TwinNet, normalise
+from twinreel.models.twin import SHAPE, Shape, TwinNet, normalise
 
 Config = dict[str, Any]
 
@@ -144,7 +144,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None,
-          steps: int | None = None, start: Path | None = None) -> TwinNet:
+          steps: int | None = None, start: Path | None = None,
+          shape: Shape = SHAPE) -> TwinNet:
     """Train until the time is used up.
 
     Args:
@@ -153,6 +154,7 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
         minutes: instead of the config's.
         steps: stop after so many steps instead of by the clock; the same on any machine.
         start: checkpoint of an earlier run whose averaged weights this run begins with.
+        shape: of the network.
 
     Returns:
         The network with averaged weights, eval mode.
@@ -166,7 +168,7 @@ def train(config: Config, pool: Pool, out: Path, *, minutes: float | None = None
     views = Views(pool, config, device)
     trial = Trial.of(pool, count=150)
     held = [name for name, out_of_it in zip(pool.names, pool.held, strict=True) if out_of_it]
-    net = TwinNet().to(device, memory_format=torch.channels_last)
+    net = TwinNet(shape=shape).to(device, memory_format=torch.channels_last)
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     opt = config["optimiser"]

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from . import metrics
 from .metrics import Bootstrap, Ranking, SegmentScore
-from .ours import MERGES, Answer, Outcome
+from .ours import MERGES, RELATIONS, Answer, Outcome
 from .truth import FileTruth, Relation, Segment, lost_seconds, relate
 
 __all__ = ["Figure", "Truth", "evaluate_ours", "evaluate_scores", "fit_threshold", "for_parts"]
@@ -159,9 +159,11 @@ def evaluate_scores(truth: Truth, scores: npt.NDArray[np.float64],
 
     whole, partial = t.whole & gated, t.partial & gated
     at_one, ap_whole = ranked(whole, (Ranking.recall_at_precision_one, Ranking.average_precision))
+    (at_one_2,) = ranked(whole & (t.tier == 2), (Ranking.recall_at_precision_one,))
     (ap_all,) = ranked(whole | partial, (Ranking.average_precision,))
     out: dict[str, Any] = {
-        "recall_p1_whole": at_one, "ap_whole": ap_whole, "ap_all": ap_all,
+        "recall_p1_whole": at_one, "recall_p1_tier2": at_one_2,
+        "ap_whole": ap_whole, "ap_all": ap_all,
         "ap_any_two": metrics.average_precision(
             scores[both | none], both[both | none]),
         "recall_whole": recall(whole),
@@ -227,6 +229,7 @@ def evaluate_ours(truth: Truth, outcome: Outcome) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"{unknown} matches name files that are not in the set")
     out = evaluate_scores(truth, scores, _listed(truth, default), _listed(truth, default, MERGES))
+    out["false_matches"] = _false(truth, default)
     out["groups"] = _groups(truth, default)
     if outcome.clips is not None:
         out["partial"] = _partial(truth, outcome.clips, default)
@@ -252,6 +255,11 @@ def _listed(truth: Truth, answer: Answer, relations: Sequence[str] | None = None
     return hits
 
 
+def _false(truth: Truth, answer: Answer) -> int:
+    """Pairs with nothing in common that are said to have something, an intro included."""
+    return int((_listed(truth, answer, RELATIONS) & (truth.kind == NONE)).sum())
+
+
 def _groups(truth: Truth, answer: Answer) -> dict[str, Any]:
     """Pairwise figures, and what would be lost if every proposal were followed."""
     place = {name: k for k, name in enumerate(truth.names)}
@@ -259,7 +267,7 @@ def _groups(truth: Truth, answer: Answer) -> dict[str, Any]:
     wrong: list[tuple[str, str, float]] = []
     looked: list[tuple[str, str, float]] = []
     worse: list[tuple[str, str]] = []
-    removed = 0
+    removed = unasked = 0
     for k, group in enumerate(answer.groups):
         for name in group.members:
             labels[place[name]] = k
@@ -269,6 +277,7 @@ def _groups(truth: Truth, answer: Answer) -> dict[str, Any]:
                 continue
             gone = truth.files[place[name]]
             removed += 1
+            unasked += not group.look
             lost = lost_seconds(gone.content, kept.content)
             if lost > LOST_TOLERANCE_S:
                 # Nothing is removed from a group that asks for a look before someone looked.
@@ -277,11 +286,13 @@ def _groups(truth: Truth, answer: Answer) -> dict[str, Any]:
             if kept.degraded and not gone.degraded:
                 worse.append((describe(gone), describe(kept)))
     figures: dict[str, Any] = dict(group_figures(truth, labels))
-    hard = {k for k in range(len(answer.groups))
-            if any(truth.files[place[n]].kind in ("hard", "piece", "blank")
-                   for n in answer.groups[k].members)}
-    figures |= {"groups": len(answer.groups), "removals": removed, "wrong_deletions": wrong,
-                "lossy_but_asks_to_look": looked, "kept_worse": worse,
+    together = (labels[truth.i] == labels[truth.j]) & (labels[truth.i] >= 0)
+    hard = set(labels[truth.i[together & truth.negative & truth.hard]])
+    hard |= {k for k in range(len(answer.groups))
+             if any(truth.files[place[n]].kind in ("hard", "piece", "blank")
+                    for n in answer.groups[k].members)}
+    figures |= {"groups": len(answer.groups), "removals": removed, "unasked_removals": unasked,
+                "wrong_deletions": wrong, "lossy_but_asks_to_look": looked, "kept_worse": worse,
                 "groups_with_hard": len(hard)}
     return figures
 
@@ -320,7 +331,7 @@ def _partial(truth: Truth, answer: Answer, default: Answer) -> dict[str, Any]:
         starts += errors
     return {
         "recall": Figure(metrics.weighted_mean(found), low, high, int(which.sum())),
-        "false_matches": int((hits & (truth.kind == NONE)).sum()),
+        "false_matches": _false(truth, answer),
         "by_edit": {e: (sum(v), len(v)) for e, v in sorted(by_edit.items())},
         "overlap": _prf(overlap), "within_1s": _prf(within), "cuts_within_1s": _prf(cuts),
         "start_error_median_s": float(np.median(starts)) if starts else float("nan"),

@@ -22,6 +22,7 @@ from .truth import Segment
 __all__ = ["Answer", "Found", "Grouped", "Outcome", "read", "run"]
 
 MERGES = ("exact", "copy")  # what is proposed for removal by default
+RELATIONS = (*MERGES, "contains", "part_of", "overlap", "shared_intro")
 CONVERSE = {"contains": "part_of", "part_of": "contains"}
 
 

@@ -76,6 +76,14 @@ def _duration_gate(scores: Scores, durations: Sequence[float], tolerance: float)
     return scores
 
 
+def _stash_score(hashes: list[Any], durations: list[float]) -> Scores:
+    """As by default: lengths at most one second apart."""
+    d = np.array(durations)
+    scores = _one_word_score(hashes, durations)
+    scores[np.abs(d[:, None] - d[None, :]) > 1.0] = NEVER
+    return scores
+
+
 # -- the tools themselves ---------------------------------------------------------------------
 
 
@@ -124,8 +132,8 @@ def _plain(part: Any) -> Any:
 
 
 def _tmk_score(hashes: list[Any], durations: list[float]) -> Scores:
-    """min(level 1, level 2); level 2 is asked only where level 1 is at least 0.3. By far the
-    slowest to score, so every core takes its share of the rows."""
+    """min(level 1, level 2); level 2 is asked only where level 1 is at least 0.3, and such pairs
+    rank before the others. By far the slowest to score, so every core takes its share of rows."""
     cores = os.cpu_count() or 1
     scores = np.eye(len(hashes), dtype=np.float32)
     with _pool(cores) as pool:
@@ -147,7 +155,8 @@ def _tmk_rows(hashes: list[Any], rows: Sequence[int]) -> Scores:
         for j in range(i + 1, n):
             s = tmkpy.TMKFeatureVectors_computeLevel1Score(vectors[i], vectors[j])
             if s >= 0.3:
-                s = min(s, tmkpy.TMKFeatureVectors_computeLevel2Score(vectors[i], vectors[j]))
+                level_2 = tmkpy.TMKFeatureVectors_computeLevel2Score(vectors[i], vectors[j])
+                s = max(0.3, min(s, level_2))
             scores[i, j] = s if np.isfinite(s) else 0.0
     return scores
 
@@ -222,8 +231,11 @@ RIVALS: tuple[Rival, ...] = (
     Rival("videohash2", "videohash2 3.2.2", "run", "at most 10 of 64 bits", 1 - 10 / 64 - 1e-6,
           _videohash_hash, _one_word_score),
     Rival("stash", "stash's recipe", "recipe",
-          "ImageHash pHash of 25 frames in one montage, at most 8 of 64 bits, no duration gate",
-          1 - 8 / 64 - 1e-6,
+          "ImageHash pHash of 25 frames in one montage, at most 8 of 64 bits (its *medium*), "
+          "lengths within 1 s", 1 - 8 / 64 - 1e-6,
+          _with_looks("stash_phash"), _stash_score, True),
+    Rival("stash_any", "stash's recipe, any length", "recipe",
+          "the same without the limit on lengths", 1 - 8 / 64 - 1e-6,
           _with_looks("stash_phash"), _one_word_score, True),
     Rival("vdf", "surrogate of VDF classic", "surrogate",
           "middle frame, 32x32 grey, 96 %, duration 20 %", 0.96,
@@ -262,7 +274,7 @@ def _cpu() -> float:
 
 
 class _Cache:
-    """Hashes by file name and size: ``{key: {"hash", "cpu_s", "bytes", "error"}}``."""
+    """Hashes by file name and content: ``{key: {"hash", "cpu_s", "bytes", "error"}}``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -304,7 +316,7 @@ def _run(work: Path, split: str, rivals: Sequence[Rival], jobs: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     caches = {r.name: _Cache(folder / f"{r.name}.pickle") for r in rivals}
     paths = [work / "set" / split / f.name for f in files]
-    keys = [f"{path.name}:{path.stat().st_size}" for path in paths]
+    keys = [f"{path.name}:{_exact_hash(str(path))}" for path in paths]
     wanted: dict[str, list[str]] = {}
     for key in keys:
         names = [n for n, c in caches.items() if key not in c.rows or c.rows[key]["error"]]
@@ -326,7 +338,7 @@ def _run(work: Path, split: str, rivals: Sequence[Rival], jobs: int) -> None:
                 saved = time.monotonic()
                 print(f"{split}: {n} of {len(soon)} files hashed", flush=True)
         todo = [r for r in rivals if r.name in fresh
-                or not _same_set(folder / f"{r.name}.json", files, r)]
+                or not _same_set(folder / f"{r.name}.json", keys, r)]
         for said in pool.map(_score, [r.name for r in todo], [work] * len(todo),
                              [split] * len(todo), [keys] * len(todo)):
             print(said, flush=True)
@@ -354,7 +366,8 @@ def _score(name: str, work: Path, split: str, keys: Sequence[str]) -> str:
     np.save(temporary, scores)
     temporary.replace(folder / f"{name}_scores.npy")
     minutes = sum(f.duration_s for f in files) / 60
-    note = {"names": [f.name for f in files], "title": rival.title, "kind": rival.kind,
+    note = {"names": [f.name for f in files], "keys": list(keys),
+            "title": rival.title, "kind": rival.kind,
             "rule": rival.rule, "threshold": rival.threshold,
             "cpu_s_per_min": sum(r["cpu_s"] for r in made) / minutes,
             "bytes_per_min": sum(r["bytes"] for r in made) / minutes,
@@ -365,14 +378,13 @@ def _score(name: str, work: Path, split: str, keys: Sequence[str]) -> str:
             f"{len(files) - len(good)} files failed")
 
 
-def _same_set(path: Path, files: Sequence[truth.FileTruth], rival: Rival) -> bool:
+def _same_set(path: Path, keys: Sequence[str], rival: Rival) -> bool:
     """Whether the scores beside ``path`` were made for these files by this rule."""
     if not path.is_file():
         return False
     note = json.loads(path.read_text())
-    return bool(note["names"] == [f.name for f in files] and note["rule"] == rival.rule
-                and note["title"] == rival.title
-                and note["threshold"] == rival.threshold)
+    return bool(note.get("keys") == list(keys) and note["rule"] == rival.rule
+                and note["title"] == rival.title and note["threshold"] == rival.threshold)
 
 
 def _size(made: Any) -> int:

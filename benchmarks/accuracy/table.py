@@ -83,11 +83,14 @@ def _pairs(methods: Sequence[Mapping[str, Any]]) -> str:
 
 def _tiers(methods: Sequence[Mapping[str, Any]]) -> str:
     rows = [[m["title"], *(_pct(m[f"recall_tier{t}"], True) for t in (1, 2, 3)),
-             _pct(m["recall_composed"]), _pct(m["recall_partial"])] for m in methods]
+             _pct(m["recall_p1_tier2"], True), _pct(m["recall_composed"]),
+             _pct(m["recall_partial"])] for m in methods]
     return ("## Recall at the default, by tier\n\nTier 1: what collections hold; 2: what uploaders "
             "do (a third composed of two or three edits: *composed*); 3: adversarial. Whole "
-            "copies; *partial* is without an option for clips.\n\n"
-            + _table(["", "tier 1", "tier 2", "tier 3", "composed", "partial"], rows))
+            "copies; *partial* is without an option for clips. *Tier 2, none false* takes, for "
+            "each tool, the threshold above its hardest pair with nothing in common.\n\n"
+            + _table(["", "tier 1", "tier 2", "tier 3", "tier 2, none false", "composed",
+                      "partial"], rows))
 
 
 def _partial(methods: Sequence[Mapping[str, Any]]) -> str:
@@ -107,7 +110,8 @@ def _partial(methods: Sequence[Mapping[str, Any]]) -> str:
                      f"{_num(p['start_error_median_s'], 2)} ({_num(p['start_error_p90_s'], 2)})",
                      part(edits.get("compilation", (0, 0))), part(edits.get("long_10min", (0, 0))),
                      part(p["speed_within_2pct"]), part(p["mirrored_flagged"]),
-                     part(p["unmirrored_right"])])
+                     part(p["unmirrored_right"]),
+                     ", ".join(f"{v} {k}" for k, v in p["shared_intro"].items())])
     if not rows:
         return ""
     files = next(m["partial"]["files"] for m in methods if "partial" in m)
@@ -120,7 +124,7 @@ def _partial(methods: Sequence[Mapping[str, Any]]) -> str:
             + _table(["", "recall, %", "false matches", "precision", "recall", "F", "F 1 s",
                       "F 1 s, cuts", "start error", "compilation sources",
                       "sources in the 10 min file", "speed within 2 %", "mirrored flagged",
-                      "unmirrored right"], rows))
+                      "unmirrored right", "pairs with one intro only"], rows))
 
 
 def _groups(methods: Sequence[Mapping[str, Any]]) -> str:
@@ -130,16 +134,21 @@ def _groups(methods: Sequence[Mapping[str, Any]]) -> str:
         own = "removals" in g
         rows.append([m["title"], _num(g["precision"]), _num(g["recall"]), _num(g["f"]),
                      str(g["wrong_pairs"]), str(g["removals"]) if own else "-",
+                     str(g["unasked_removals"]) if own else "-",
                      str(len(g["wrong_deletions"])) if own else "-",
                      str(len(g["lossy_but_asks_to_look"])) if own else "-",
                      str(len(g["kept_worse"])) if own else "-",
                      str(g["groups_with_hard"]) if own else "-"])
-    return ("## Groups at the default\n\nPairwise over all files. A wrong deletion is a file "
+    return ("## Groups at the default\n\nPairwise over all files. *Wrong pairs* are pairs "
+            "with nothing in common in one group: found false, or joined over a third file that "
+            "shows something of both. A wrong deletion is a file "
             "proposed for removal that shows seconds which the kept file does not; *asks to "
-            "look* are such files in groups that are not removed unseen. Rivals: connected "
-            "components of their matches, no keep rule.\n\n"
+            "look* are such files in groups that are not removed unseen (*unasked* counts the "
+            "removals of all other groups). *Kept worse* are undamaged files for which an edited "
+            "one is kept: it lasts longer, shows more beside them, or was taken for better. "
+            "Rivals: connected components of their matches, no keep rule.\n\n"
             + _table(["", "precision", "recall", "F", "wrong pairs", "proposed removals",
-                      "wrong deletions", "asks to look", "kept worse than removed",
+                      "unasked", "wrong deletions", "asks to look", "kept worse than removed",
                       "groups with hard negatives"], rows))
 
 

@@ -38,7 +38,7 @@ def check(
     """What is under `paths`, what is broken, and what is too dark or too static to judge."""
     options = options or DupsOptions()
     progress = progress or Progress(show=False)
-    spec = models.get(options.model.model or models.default())
+    spec = models.find(options.model.model or models.default(), options.model.weights)
     found = discover([os.path.expanduser(p) for p in paths], options.discover)
     with Library.open(options.output.library or None) as library, progress:
         run = Looking(library, options, found, progress, spec=spec)

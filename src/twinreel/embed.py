@@ -20,6 +20,15 @@ Forward = Callable[[Pixels], Floats]
 AHEAD = 2  # batches that wait for the network, beside the one it has
 
 
+def unit(rows: Floats) -> Floats:
+    """float32 (n, dim) -> rows of length 1, as cosines want them; such rows as they are."""
+    length = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    if np.allclose(length, 1.0, rtol=0, atol=1e-5):
+        return rows
+    out: Floats = rows / np.maximum(length, 1e-12)[:, None]
+    return out
+
+
 @dataclass
 class _Open:
     """A video whose pictures have come in, wholly or partly, and not all rows are back."""

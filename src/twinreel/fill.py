@@ -59,7 +59,7 @@ def fill(
     """
     options = options or DupsOptions()
     progress = progress or Progress(show=False)
-    spec = models.get(options.model.model or models.default())
+    spec = models.find(options.model.model or models.default(), options.model.weights)
     found = discover([os.path.expanduser(p) for p in paths], options.discover)
     if not found.files:
         raise NothingFound(f"no video under {', '.join(paths)}; see --ext and --include-system")

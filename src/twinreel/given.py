@@ -18,6 +18,7 @@ import numpy as np
 
 from twinreel import models
 from twinreel.compare import Calibration
+from twinreel.embed import unit
 from twinreel.errors import BadConfig, NothingFound, UnknownModel
 from twinreel.inventory import quick
 from twinreel.options import DupsOptions, fingerprint
@@ -67,10 +68,7 @@ class Array:
     def vectors(self) -> Floats:
         """float32 (n, d), rows of length 1."""
         rows = _read(self)
-        flat = rows.reshape(len(rows), -1).astype(np.float32)
-        length = np.sqrt(np.einsum("ij,ij->i", flat, flat))[:, None]
-        unit: Floats = flat / np.maximum(length, 1e-12)
-        return unit
+        return unit(rows.reshape(len(rows), -1).astype(np.float32))
 
 
 def arrays(folder: Path) -> Iterator[Array]:

@@ -18,7 +18,7 @@ import numpy as np
 from twinreel import models
 from twinreel.decode import Chunk, Looked, LookTask, work
 from twinreel.discover import readers
-from twinreel.embed import Batcher, features
+from twinreel.embed import Batcher, features, unit
 from twinreel.errors import VideoError
 from twinreel.inset import find_inset
 from twinreel.options import DupsOptions
@@ -168,7 +168,7 @@ class Lazy:
 
     def __call__(self, pixels: Any) -> Any:
         self.load()
-        return self.network(pixels)
+        return unit(self.network(pixels))
 
     def load(self) -> None:
         """Make it ready, once."""

@@ -51,7 +51,7 @@ def find_duplicates(
     """
     options = options or gather(settings, DupsOptions)
     progress = progress or Progress(show=False)
-    spec = models.get(options.model.model or models.default())
+    spec = models.find(options.model.model or models.default(), options.model.weights)
     roots = [os.path.expanduser(os.fspath(p)) for p in [*paths, *options.compare.against]]
     found = discover(roots, options.discover, stdin)
     with Library.open(options.output.library or None) as library, progress, Idle() as idle:

@@ -36,7 +36,7 @@ def search(
     ext = os.path.splitext(os.fspath(query))[1] or ".mp4"  # pictures are welcome here
     settings = {"ext": (ext,), **settings, "library": library}
     options = gather({"clips": True, **settings}, DupsOptions)
-    spec = models.get(options.model.model or models.default())
+    spec = models.find(options.model.model or models.default(), options.model.weights)
     found = discover([os.fspath(query)], options.discover)
     if not found.files:
         raise NothingFound(f"{query}: not a video that can be read; see --ext")

@@ -265,6 +265,16 @@ def test_transformers_never_downloads_by_itself() -> None:
         adapters.find("hf:facebook/dinov2-small")
 
 
+def test_what_is_offered_where_transformers_lacks_a_model_works() -> None:
+    """Its record is needed whatever the weights are."""
+    _library("transformers")
+    _library("huggingface_hub")
+    for source in ("", "random:0"):
+        with pytest.raises(WeightsMissing, match="config.json.*hf:FOLDER") as caught:
+            adapters.find("hf:facebook/dinov2-small", source)
+        assert "--weights" not in str(caught.value)
+
+
 class Small(nn.Module):
     """Mean colours through one layer."""
 
@@ -344,6 +354,22 @@ def test_layer_and_pool() -> None:
     np.testing.assert_allclose(whole.max(axis=(2, 3)), most, rtol=1e-4, atol=1e-5)
     with pytest.raises(ModelError, match="no layer 'layer9'"):
         adapters.find("resnet18", "random:1", layer="layer9")
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "none"])
+def test_how_a_map_is_pooled_is_part_of_what_the_network_is(pool: str) -> None:
+    """With or without a layer; where there is no map, it is not."""
+    spec = adapters.find("tests.e2e.nets:map_grid", pool=pool)
+    assert spec.extra["identity"] == {"pool": pool}
+    assert spec.extra["shape"] == ((3, 4, 4) if pool == "none" else (3,))
+    assert adapters.find("tests.e2e.nets:grid", pool=pool).extra["identity"] == {}
+    inner = adapters.find("resnet18", "random:1", layer="layer1", pool=pool)
+    assert inner.extra["identity"] == {"layer": "layer1", "pool": pool}
+
+
+def test_an_inner_layer_is_not_cut_as_the_network_is() -> None:
+    assert models.get("twin.v1").nested
+    assert adapters.find("twin.v1", "random:0", layer="twin.blocks").nested == ()
 
 
 def test_messages(monkeypatch: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from twinreel import models
 from twinreel.errors import UnknownModel, WeightsMissing
-from twinreel.models import weights
+from twinreel.models import network, weights
 
 # Large networks get few and small inputs here: the promise is the same.
 _MANY, _FEW, _SMALL = 64, 3, 32
@@ -56,6 +57,38 @@ def test_bf16_leaves_the_statistics_of_normalisation_as_they_are() -> None:
     assert half.conv1.weight.dtype == torch.bfloat16
     for name in ("weight", "bias", "running_mean", "running_var"):
         assert torch.equal(getattr(half.bn1, name), getattr(full.bn1, name))
+
+
+def test_fp32_is_not_tf32() -> None:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    name, on, off = "allow_tf32", True, False
+    parts: tuple[Any, ...] = (cudnn, matmul)
+    if hasattr(cudnn, "conv"):
+        name, on, off = "fp32_precision", "tf32", "ieee"  # type: ignore[assignment]
+        parts = (cudnn.conv, matmul)
+    before = [getattr(part, name) for part in parts]
+    try:
+        for part in parts:
+            setattr(part, name, on)
+        network.full_fp32()
+        assert [getattr(part, name) for part in parts] == [off, off]
+    finally:
+        for part, value in zip(parts, before, strict=True):
+            setattr(part, name, value)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "calls"), [("cuda", "fp32", 1), ("cuda", "bf16", 0), ("cpu", "fp32", 0)]
+)
+def test_a_gpu_is_told_that_fp32_is_not_tf32(
+    device: str, precision: str, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[bool] = []
+    monkeypatch.setattr(network, "full_fp32", lambda: called.append(True))
+    monkeypatch.setattr(network, "pick_device", torch.device)  # as if it were there
+    monkeypatch.setattr(network, "Network", lambda *args: args)  # nothing is moved to it
+    models.load("dctgrad.v1", "", device, precision)
+    assert len(called) == calls
 
 
 @pytest.mark.parametrize("name", [n for n in models.names() if models.get(n).weights])

@@ -119,8 +119,9 @@ def test_the_first_run_as_a_user_sees_it(tmp_path: Path, originals: Path) -> Non
     """A real process: table, dated report in the library's folder, no video touched."""
     folder = tmp_path / "videos"
     shutil.copytree(originals, folder)
-    before = {p: (p.stat().st_mtime_ns, hashlib.md5(p.read_bytes()).digest())
-              for p in folder.iterdir()}
+    before = {
+        p: (p.stat().st_mtime_ns, hashlib.md5(p.read_bytes()).digest()) for p in folder.iterdir()
+    }
     done = command.dups(tmp_path, folder)
     assert done.code == 0 and done.err == "", done
     assert "6 videos, 2 groups, 3 copies" in done.out
@@ -135,8 +136,9 @@ def test_the_first_run_as_a_user_sees_it(tmp_path: Path, originals: Path) -> Non
     assert os.path.basename(lake["keep"]) == "lake.mp4" and lake["why"]
     relations = {m["relation"] for m in found["matches"]}
     assert relations == {"copy", "exact"}
-    assert {p: (p.stat().st_mtime_ns, hashlib.md5(p.read_bytes()).digest())
-            for p in folder.iterdir()} == before
+    assert {
+        p: (p.stat().st_mtime_ns, hashlib.md5(p.read_bytes()).digest()) for p in folder.iterdir()
+    } == before
     quiet = command.dups(tmp_path, folder, "-q")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
     assert len(list((tmp_path / "reports").iterdir())) == 2
@@ -260,6 +262,45 @@ def test_where_one_of_two_equal_files_cannot_be_read_the_other_is(
     assert [v["width"] for v in found["videos"] if v["path"].endswith("stays.mp4")] == [SIZE[0]]
 
 
+# -- networks of others -------------------------------------------------------------------------
+
+
+class Coarse(torch.nn.Module):
+    """Grey values of an 8 x 8 grid less their mean: of no unit length."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = gain
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        cells = torch.nn.functional.adaptive_avg_pool2d(x.mean(dim=1), 8).flatten(1)
+        return self.gain * (cells - cells.mean(dim=1, keepdim=True))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_torchscript_file_is_a_descriptor(desk: Desk) -> None:
+    file = desk.home / "coarse.torchscript.pt"
+    torch.jit.trace(Coarse(50.0), torch.zeros(2, 3, 64, 64)).save(str(file))
+    file.with_name(file.name + ".json").write_text('{"size": [64, 64]}')
+    found = desk.report("--all-matches", model=str(file))
+    assert found["model"]["name"] == file.name and len(found["model"]["weights_sha256"]) == 64
+    best: dict[str, float] = {}
+    for m in found["matches"]:
+        pair = {Path(m["a"]).stem.split()[0], Path(m["b"]).stem.split()[0]}
+        kind = "copy" if len(pair) == 1 else "other"
+        best[kind] = max(best.get(kind, 0.0), m["score"])
+    assert best["copy"] > 0.9 > best.get("other", 0.0)
+    # Another file under the same name is another network: nothing it made is met again.
+    first = found["model"]["identity"]
+    torch.jit.trace(Coarse(7.0), torch.zeros(2, 3, 64, 64)).save(str(file))
+    assert desk.report(model=str(file))["model"]["identity"] != first
+
+
+def test_a_network_of_clips_is_no_descriptor(desk: Desk) -> None:
+    said = desk.dups(desk.videos, code=2, model="resnext101-3d")
+    assert "looks at 16 pictures at a time" in said and "dups --features" in said
+
+
 # -- outputs ------------------------------------------------------------------------------------
 
 
@@ -354,9 +395,7 @@ def test_what_was_not_the_contents_fault_is_tried_again(
     assert desk.looked() == ["crashes.mp4"]
 
 
-def test_a_disk_that_goes_away_is_one_message(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_goes_away_is_one_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(12):
         make(desk.videos / f"t{i:02}.mp4", seconds=0.4, size=(160, 96), seed=50 + i)
     make(desk.videos / "b unplugs.mp4", seconds=0.4, size=(160, 96), seed=90)

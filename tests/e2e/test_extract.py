@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
 import json
 import os
 import shutil
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from rich.console import Console
 
 from tests import videos
-from tests.e2e import unruly
+from tests.e2e import command, unruly
 from twinreel import models
 from twinreel.errors import BadConfig, WeightsMissing
-from twinreel.extract import journey, whole
+from twinreel.extract import cli, devices, journey, ray_runner, whole
+from twinreel.extract.claims import Claim, Claims
 from twinreel.extract.cli import _progress, extract_command, models_command
 from twinreel.extract.devices import _gpu_files, spread
 from twinreel.extract.journey import extract
 from twinreel.extract.manifest import from_csv, from_files
 from twinreel.extract.options import ExtractOptions
-from twinreel.extract.outputs import FORMATS
+from twinreel.extract.outputs import FORMATS, HIDDEN, SHARDED
 from twinreel.extract.plan import plan
 from twinreel.extract.status import Listener, Summary, read_status
+from twinreel.models import network
 from twinreel.workers import WorkerPool
 
 GRID = "tests.e2e.nets:grid"
+CLIPS = "tests.e2e.nets:clip_grid"
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +66,19 @@ def _run(folder: Path, out: Path, **options: Any) -> Summary:
 
 def _states(summary: Summary) -> dict[str, str]:
     return {n.removesuffix(".npy"): r["state"] for n, r in summary.records.items()}
+
+
+def _table(out: Path) -> dict[str, str]:
+    """extract-status.csv: output -> state."""
+    with open(out / "extract-status.csv", newline="") as file:
+        return {os.path.relpath(r["output"], out): r["state"] for r in csv.DictReader(file)}
+
+
+def _short(folder: Path) -> Path:
+    """A folder with a video of 0.3 s, less than a clip of CLIPS."""
+    folder.mkdir()
+    videos.make(folder / "short.mp4", seconds=0.3)
+    return folder
 
 
 def test_a_folder_is_mirrored_and_a_second_run_does_nothing(
@@ -235,6 +255,107 @@ def test_a_file_that_vanishes_during_the_run(
     assert _states(summary) == {"gone.mp4": "missing", "good.mp4": "done"}
 
 
+def test_a_file_that_is_written_to_during_the_run(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("grows.mp4", "good.mp4"):
+        shutil.copy(films / "a" / "x.mp4", folder / name)
+    monkeypatch.setattr(journey, "work", unruly.grow)
+    summary = _run(folder, tmp_path / "out")
+    assert _states(summary) == {"grows.mp4": "failed", "good.mp4": "done"}
+    record = summary.records["grows.mp4.npy"]
+    assert record["stage"] == "read" and "changed while it was read" in record["reason"]
+    assert not (tmp_path / "out" / "grows.mp4.npy").exists()
+    # It may be finished by the next run, which looks again by itself.
+    monkeypatch.undo()
+    assert _run(folder, tmp_path / "out").exit_code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_file_that_may_not_be_read(films: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("good.mp4", "locked.mp4"):
+        shutil.copy(films / "a" / "x.mp4", folder / name)
+    (folder / "locked.mp4").chmod(0)
+    given = ("--model", "dctgrad.v1", "--threads", "1", "-j", "1", "--json")
+    done = command.run(tmp_path, "extract", folder, "-o", tmp_path / "out", *given)
+    records = {Path(r["video"]).name: r for r in map(json.loads, done.out.splitlines())}
+    assert done.code == 1 and records["good.mp4"]["state"] == "done", done
+    bad = records["locked.mp4"]
+    assert (bad["state"], bad["stage"], bad["reason"]) == ("failed", "read", "Permission denied")
+
+
+def test_a_failure_stands_for_what_was_asked_alone(tmp_path: Path) -> None:
+    folder = _short(tmp_path / "in")
+    dropped = _run(folder, tmp_path / "out", model=(CLIPS,), tail="drop")
+    assert "pass --tail pad or loop" in dropped.records["short.mp4.npy"]["reason"]
+    again = _run(folder, tmp_path / "out", model=(CLIPS,), tail="drop")
+    assert not again.records["short.mp4.npy"].get("computed"), "remembered"
+    padded = _run(folder, tmp_path / "out", model=(CLIPS,), tail="pad")
+    assert _states(padded) == {"short.mp4": "done"}
+
+
+def test_a_corrected_row_is_tried_again(films: Path, tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    for start, state in ((100, "failed"), (1, "done")):
+        rows = f"video_path,feature_path,start\n{films / 'b' / 'y.mkv'},{tmp_path / 'y'},{start}\n"
+        table.write_text(rows)
+        summary = extract(from_csv(table), ExtractOptions(model=(GRID,), jobs=1, threads=1))
+        assert _states(summary) == {"y": state}
+
+
+def test_a_video_too_short_for_one_model_keeps_the_rows_of_others(tmp_path: Path) -> None:
+    folder, out = _short(tmp_path / "in"), tmp_path / "out"
+    summary = _run(folder, out, model=(GRID, CLIPS), tail="drop")
+    record = summary.records["short.mp4.npy"]
+    assert record["state"] == "failed" and "clip_grid" in record["reason"]
+    assert np.load(out / "short.mp4.tests.e2e.nets_grid.npy").shape == (1, 48)
+    assert len(list(out.glob("*.npy"))) == 1
+    again = _run(folder, out, model=(GRID, CLIPS), tail="drop")
+    assert _states(again) == {"short.mp4": "failed"} and again.computed == 0
+
+
+def test_a_stopped_run_leaves_a_whole_table(films: Path, tmp_path: Path) -> None:
+    def interrupt(record: Any, so_far: Summary) -> None:
+        if len(so_far.records) == 1:
+            raise KeyboardInterrupt
+
+    jobs, options = _jobs(films, tmp_path), ExtractOptions(model=(GRID,), jobs=2, threads=1)
+    summary = extract(jobs, options, tmp_path, Listener(interrupt))
+    assert "goes on from here" in summary.stopped and summary.exit_code == 1
+    (done,) = summary.records
+    assert sorted(summary.not_reached) == sorted({j.name for j in jobs} - {done})
+    assert _table(tmp_path) == {j.name: "done" if j.name == done else "not reached" for j in jobs}
+    assert "started" not in {r["state"] for r in read_status(tmp_path)}
+    assert _run(films, tmp_path).exit_code == 0
+    assert set(_table(tmp_path).values()) == {"done"}
+
+
+@pytest.mark.parametrize(("fmt", "lost"), [("npy", "status-"), ("tar", "shard-"), ("npy", "")])
+def test_a_disk_that_goes_away_is_one_message_where_it_is_read(
+    fmt: str, lost: str, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glob, stat = Path.glob, os.stat
+
+    def globbed(folder: Path, pattern: str) -> Any:
+        if lost and pattern.startswith(lost):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return glob(folder, pattern)
+
+    def looked(path: Any, **given: Any) -> Any:
+        if not lost and str(path).endswith(".npy"):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return stat(path, **given)
+
+    monkeypatch.setattr(Path, "glob", globbed)
+    monkeypatch.setattr(os, "stat", looked)
+    summary = _run(films, tmp_path, format=fmt)
+    assert "Stale file handle" in summary.stopped and len(summary.not_reached) == 3
+
+
 def test_a_full_disk_ends_the_run_with_one_message(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +400,99 @@ def test_num_frames_one(films: Path, tmp_path: Path) -> None:
     assert {np.load(p).shape for p in tmp_path.rglob("*.npy")} == {(1, 48)}
 
 
+def test_another_pooling_is_another_output(films: Path, tmp_path: Path) -> None:
+    named = {"model": ("tests.e2e.nets:map_grid",)}
+    assert _run(films, tmp_path, **named, pool="mean").exit_code == 0
+    other = _run(films, tmp_path, **named, pool="max")
+    assert set(_states(other).values()) == {"failed"}
+    assert "model.pool is 'mean', asked is 'max'" in other.records["a/x.mp4.npy"]["reason"]
+    assert _run(films, tmp_path, **named, pool="mean").computed == 0
+
+
+def test_what_auto_came_to_is_part_of_an_output(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "pick_dtype", lambda precision, device: torch.float32)
+    assert _run(films, tmp_path, precision="auto").exit_code == 0
+    words = json.loads((tmp_path / "a/x.mp4.npy.json").read_text())
+    assert words["output"]["precision"] == "fp32"
+    assert _run(films, tmp_path, precision="fp32").computed == 0
+    monkeypatch.setattr(network, "pick_dtype", lambda precision, device: torch.bfloat16)
+    other = _run(films, tmp_path, precision="auto")
+    assert "output.precision is 'fp32', asked is 'bf16'" in other.records["a/x.mp4.npy"]["reason"]
+
+
+def test_a_name_that_is_too_long_is_one_videos_failure(films: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    # The names of their outputs, of what is beside these, and of half-written ones grow by that.
+    ends = {230: "done", 246: "done", 248: "failed", 255: "failed"}
+    for length in ends:
+        shutil.copy(films / "a" / "x.mp4", folder / f"{'n' * (length - 4)}.mp4")
+    for overwrite in (False, True):
+        summary = _run(folder, tmp_path / "out", overwrite=overwrite)
+        assert {len(n): s for n, s in _states(summary).items()} == ends
+        assert not summary.stopped and not summary.not_reached
+    reasons = {r["reason"] for r in summary.records.values() if r["state"] == "failed"}
+    assert len(reasons) == 2 and all("too long for the output disk" in r for r in reasons)
+
+
+@pytest.mark.parametrize("fmt", ["npz", "safetensors", "tar", "parquet"])
+def test_a_damaged_output_is_no_traceback(fmt: str, films: Path, tmp_path: Path) -> None:
+    if fmt == "parquet":
+        pytest.importorskip("pyarrow")
+    _run(films, tmp_path, format=fmt)
+    hurt = next(p for p in sorted(tmp_path.rglob(f"*.{fmt}")) if p.is_file())
+    hurt.write_bytes(hurt.read_bytes()[:-1000])
+    again = _run(films, tmp_path, format=fmt)
+    assert again.exit_code == 1
+    if fmt in SHARDED:  # nobody knows whose it was
+        assert hurt.name in again.stopped and "move it away" in again.stopped
+        hurt.unlink()
+    else:
+        assert Counter(_states(again).values()) == {"done": 2, "failed": 1}
+        reasons = [r["reason"] for r in again.records.values() if r["state"] == "failed"]
+        assert f"not a whole {fmt} file" in reasons[0]
+    assert _run(films, tmp_path, format=fmt, overwrite=True).exit_code == 0
+
+
+@pytest.mark.parametrize("fmt", ["tar", "parquet"])
+def test_a_video_taken_over_before_its_shard_closed_is_not_in_it(
+    fmt: str, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fmt == "parquet":
+        pytest.importorskip("pyarrow")
+    real, asked = Claims.holds, Counter[str]()
+
+    def holds(self: Claims, claim: Claim) -> bool:
+        asked[claim.name] += 1
+        if claim.name == "a/x.mp4.npy" and asked[claim.name] == 2:  # when the shard is closed
+            self.release(claim)
+            return False
+        return real(self, claim)
+
+    monkeypatch.setattr(Claims, "holds", holds)
+    summary = _run(films, tmp_path, format=fmt)
+    assert set(_states(summary).values()) == {"done"} and summary.exit_code == 0
+    assert summary.computed == 4  # it was taken up again
+    assert len(list(tmp_path.glob(f"shard-*.{fmt}"))) == 2
+    assert _run(films, tmp_path, format=fmt).computed == 0
+
+
+def test_what_killed_runs_left_half_written_is_removed(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with Claims(tmp_path / HIDDEN / "claims") as other:
+        kept = tmp_path / f"{whole.temporary('projection-4.npz')}{other.owner}"
+        for path in (
+            kept,
+            tmp_path / f"{whole.temporary('manifest.jsonl')}{'0' * 32}",
+            tmp_path / "a" / f"{whole.temporary('x.mp4.npy')}{'1' * 32}",
+        ):
+            path.write_text("half")
+        assert _run(films, tmp_path, shard="1/1").exit_code == 0
+    assert [p for p in tmp_path.rglob("*") if ".part-" in p.name] == [kept]
+
+
 def test_shards_divide_the_rows(films: Path, tmp_path: Path) -> None:
     parts = [_run(films, tmp_path, shard=f"{k}/2") for k in (1, 2)]
     assert [p.computed for p in parts] == [2, 1]
@@ -301,6 +515,33 @@ def test_embedding_size_is_fitted_once_and_stored(films: Path, tmp_path: Path) -
     np.testing.assert_allclose(rows, by_hand, atol=1e-3)
     with pytest.raises(BadConfig, match="smaller one"):
         _run(films, tmp_path / "c", embedding_size=40)
+
+
+def test_a_projection_of_other_weights_is_not_used(films: Path, tmp_path: Path) -> None:
+    """A dry run's, say."""
+    _run(films, tmp_path, embedding_size=4, weights=("random:0",))
+    with pytest.raises(BadConfig, match="another network: weights is 'random:0'.*move it away"):
+        _run(films, tmp_path, embedding_size=4, weights=("random:1",), overwrite=True)
+    (tmp_path / "projection-4.npz").unlink()
+    again = _run(films, tmp_path, embedding_size=4, weights=("random:1",), overwrite=True)
+    assert again.exit_code == 0 and again.computed == 3
+
+
+def test_a_shard_without_a_video_fits_no_projection(films: Path, tmp_path: Path) -> None:
+    summary = _run(films, tmp_path, embedding_size=4, shard="8/8")
+    assert summary.exit_code == 0 and not summary.records
+
+
+def test_parquet_takes_a_video_without_rows(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    videos.make(folder / "none.mp4", seconds=0.4)
+    shutil.copy(folder / "none.mp4", os.fsencode(folder) + b"/caf\xe9.mp4")
+    for count in (2, 0):
+        summary = _run(folder, tmp_path / "out", seed_exact=True, format="parquet")
+        assert not summary.stopped and summary.computed == count
+        assert set(_states(summary).values()) == {"done"}
 
 
 def test_seed_exact_repeats_what_the_seed_does_with_short_videos(tmp_path: Path) -> None:
@@ -335,9 +576,67 @@ def test_without_a_gpu_its_decoder_is_replaced_and_said_once(films: Path, tmp_pa
 def test_two_devices_share_the_work(films: Path, tmp_path: Path) -> None:
     options = ExtractOptions(model=("dctgrad.v1",), devices="cpu,cpu", jobs=2, threads=1)
     seen: list[str] = []
-    listener = Listener(lambda record, summary: seen.append(record["name"]))
-    summary = spread(_jobs(films, tmp_path), options, tmp_path, listener)
+    paces: list[str] = []
+
+    def hear(record: Any, so_far: Summary) -> None:
+        seen.append(record["name"])
+        paces.append(so_far.pace())
+
+    summary = spread(_jobs(films, tmp_path), options, tmp_path, Listener(hear))
     assert summary.exit_code == 0 and summary.computed == 3 and set(seen) == set(summary.records)
+    # How fast, and what is waited for, is told while the work goes on.
+    assert any("frames/s, decode" in pace for pace in paces), paces
+    assert _table(tmp_path) == dict.fromkeys(summary.records, "done")
+
+
+def test_two_devices_share_a_shard(films: Path, tmp_path: Path) -> None:
+    given = {"model": ("dctgrad.v1",), "jobs": 2, "threads": 1, "shard": "1/2"}
+    options = ExtractOptions(devices="cpu,cpu", **given)
+    summary = spread(_jobs(films, tmp_path), options, tmp_path)
+    assert summary.exit_code == 0 and not summary.not_reached
+    assert summary.computed == len(summary.records) == 2
+
+
+def test_ctrl_c_stops_every_device(films: Path, tmp_path: Path) -> None:
+    interrupted: list[str] = []
+
+    def interrupt(record: Any, so_far: Summary) -> None:
+        if not interrupted:
+            interrupted.append(record["name"])
+            raise KeyboardInterrupt
+
+    jobs = _jobs(films, tmp_path)
+    options = ExtractOptions(model=("dctgrad.v1",), devices="cpu,cpu", jobs=2, threads=1)
+    said: list[str] = []
+    summary = spread(jobs, options, tmp_path, Listener(interrupt, said.append))
+    assert "goes on from here" in summary.stopped and summary.exit_code == 1 and not said
+    assert sorted([*summary.records, *summary.not_reached]) == sorted(j.name for j in jobs)
+    table = _table(tmp_path)
+    assert all(table[name] == "done" for name in summary.records) and len(table) == 3
+    assert set(table.values()) <= {"done", "not reached"}
+
+
+def test_the_manifest_goes_by_the_clock_that_all_share(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Claims, "now", lambda claims: 5.0)
+    _run(films, tmp_path, meta="manifest")
+    lines = [json.loads(x) for x in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    assert [line["when"] for line in lines] == [5.0] * 3
+
+
+def test_a_cluster_gathers_its_manifest(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(items: Any, actor: Any, given: Any, *_: Any) -> Iterator[Any]:
+        yield from actor(*given)(items)
+
+    monkeypatch.setattr(ray_runner, "connected", lambda address: contextlib.nullcontext())
+    monkeypatch.setattr(ray_runner, "spread", here)
+    options = ExtractOptions(model=(GRID,), jobs=1, threads=1, runner="ray", meta="manifest")
+    summary = ray_runner.spread_ray(_jobs(films, tmp_path), options, tmp_path)
+    assert summary.exit_code == 0 and set(_table(tmp_path).values()) == {"done"}
+    assert len((tmp_path / "manifest.jsonl").read_text().splitlines()) == 3
 
 
 def test_the_command(films: Path, tmp_path: Path) -> None:
@@ -358,6 +657,39 @@ def test_the_command(films: Path, tmp_path: Path) -> None:
     ):
         refused = run(extract_command, wrong)
         assert refused.exit_code == 2 and words in refused.output.replace("\n", " ")
+
+
+def test_the_command_tells_what_was_not_reached(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(jobs: Any, options: Any, folder: Path, listener: Any) -> Summary:
+        names = [job.name for job in jobs]
+        return Summary(folder, not_reached=names, stopped="the disk is gone")
+
+    monkeypatch.setattr(devices, "spread", stopped)
+    given = [str(films), "-o", str(tmp_path), "--model", GRID]
+    told = CliRunner().invoke(extract_command, [*given, "--json"])
+    records = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [r["state"] for r in records] == ["not reached"] * 3 and told.exit_code == 1
+    assert all(r["video"].startswith(str(films)) for r in records)
+    told = CliRunner().invoke(extract_command, given)
+    assert "3 not reached" in told.output and "status:" not in told.output
+
+
+def test_the_bar_is_as_long_as_the_shard(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals: list[int] = []
+
+    @contextlib.contextmanager
+    def shown(total: int, quiet: bool) -> Iterator[Any]:
+        totals.append(total)
+        yield lambda record, summary: None
+
+    monkeypatch.setattr(cli, "_shown", shown)
+    monkeypatch.setattr(devices, "spread", lambda jobs, options, folder, tell: Summary(folder))
+    CliRunner().invoke(extract_command, [str(films), "-o", str(tmp_path), "--shard", "1/2"])
+    assert totals == [2]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -19,6 +19,14 @@ def unruly(task: clips.ClipTask, emit: Any, beat: Any) -> None:
     clips.work(task, emit, beat)
 
 
+def grow(task: clips.ClipTask, emit: Any, beat: Any) -> None:
+    """Somebody still writes to the file while it is read."""
+    if "grows" in os.path.basename(task.path):
+        with open(task.path, "ab") as file:
+            file.write(b"more")
+    clips.work(task, emit, beat)
+
+
 def vanish(task: clips.ClipTask, emit: Any, beat: Any) -> None:
     """The file is removed as soon as it is to be read."""
     if "gone" in os.path.basename(task.path):

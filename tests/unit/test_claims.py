@@ -51,6 +51,24 @@ def test_a_silent_owner_is_taken_over_and_notices(tmp_path: Path) -> None:
         assert slow.take("x") is not None
 
 
+def test_the_lease_is_the_owners(tmp_path: Path) -> None:
+    """Whose heart beats slowly is not dead because another is in haste."""
+    with Claims(tmp_path, lease_s=60) as slow, Claims(tmp_path, lease_s=10) as hasty:
+        held = slow.take("x")
+        assert held is not None
+        _age(slow, 20)
+        assert hasty.take("x") is None and not hasty.ended(slow.owner)
+        hasty.sweep()
+        assert slow.holds(held) and slow._card.exists()
+
+
+def test_an_owner_whose_card_was_swept_away_goes_on(tmp_path: Path) -> None:
+    with Claims(tmp_path) as slept, Claims(tmp_path) as other:
+        slept._card.unlink()
+        held = slept.take("x")
+        assert held is not None and slept.holds(held) and other.take("x") is None
+
+
 def test_the_heartbeat_keeps_a_claim(tmp_path: Path) -> None:
     with Claims(tmp_path, lease_s=0.8) as a, Claims(tmp_path, lease_s=0.8) as b:
         assert a.take("x") is not None

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests import videos
 from twinreel.errors import CannotOpen, DecodeFailed, VideoError
-from twinreel.extract.clips import ClipTask, Ended, Rows, Sampling, Take, unroll
+from twinreel.extract.clips import ClipTask, Ended, Rows, Sampling, Take, _damage, unroll
 from twinreel.extract.filters import View, geometry
 from twinreel.frames import Tally, all_frames
 
@@ -314,6 +314,16 @@ def test_half_a_file_says_what_is_missing(tmp_path: Path) -> None:
     half = videos.truncated(whole, tmp_path / "b.mp4")
     _, ended = _unroll(half, Sampling("fps", 1.0, takes=(Take(SMALL),)))
     assert "of 6.0 s" in ended.damage and 0 < ended.frames[0] < ended.expected[0] == 6
+
+
+@pytest.mark.parametrize(
+    ("seen_s", "length_s", "partial"),
+    [(9.1, 10, False), (8.9, 10, True), (981, 1000, False), (979, 1000, True)],
+)
+def test_a_second_or_two_percent_may_be_lacking(
+    seen_s: float, length_s: float, partial: bool
+) -> None:
+    assert bool(_damage(length_s, Tally(last_s=seen_s))) is partial
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 
 from twinreel.errors import OutputError
 from twinreel.extract import whole
-from twinreel.extract.outputs import OtherOutput, Result, Shelf, npy_header
-from twinreel.extract.whole import Notes, write_whole
+from twinreel.extract.outputs import NameTooLong, OtherOutput, Result, Shelf, npy_header
+from twinreel.extract.whole import Notes, temporary, write_whole
 
 REQUEST = {"model": {"name": "m"}, "weights": "abc", "preprocessing": {}, "sampling": {"fps": 1.0},
            "output": {"dtype": "float16"}, "start": 0.0, "end": None}  # fmt: skip
@@ -97,6 +97,169 @@ def test_tar_keys_are_webdataset_samples(tmp_path: Path) -> None:
     assert len({n.split(".", 1)[0] for n in names}) == 1
 
 
+@pytest.mark.parametrize("fmt", ["parquet", "tar"])
+def test_of_two_entries_of_a_video_the_later_counts(fmt: str, tmp_path: Path) -> None:
+    """Whatever the names of their shards, and for a process that knew the earlier one."""
+    _shelf(tmp_path, fmt)  # or skips
+    sooner = Shelf(tmp_path, fmt, "sidecar", "zz", lambda: 100.0)
+    later = Shelf(tmp_path, fmt, "sidecar", "aa", lambda: 101.0)
+    _put(sooner)
+    knows = _shelf(tmp_path, fmt)
+    assert knows.find("a/x.mp4.npy", REQUEST)
+    other = {**REQUEST, "weights": "def"}
+    later.put(Result("a/x.mp4.npy", ARRAY, SPANS, dict(other)))
+    later.flush()
+    assert _shelf(tmp_path, fmt).find("a/x.mp4.npy", other)
+    knows.refresh()
+    assert knows.find("a/x.mp4.npy", other)
+
+
+@pytest.mark.parametrize("fmt", ["parquet", "tar"])
+def test_what_is_withdrawn_from_an_open_shard_is_not_written(fmt: str, tmp_path: Path) -> None:
+    shelf = _shelf(tmp_path, fmt)
+    for name in ("a.npy", "b.npy"):
+        shelf.put(Result(name, ARRAY, SPANS, dict(REQUEST)))
+    shelf.withdraw("a.npy")
+    shelf.flush()
+    fresh = _shelf(tmp_path, fmt)
+    assert fresh.find("a.npy", REQUEST) is None and fresh.find("b.npy", REQUEST)
+
+
+@pytest.mark.parametrize("fmt", ["parquet", "tar"])
+def test_a_shard_is_looked_at_for_what_its_metadata_says(fmt: str, tmp_path: Path) -> None:
+    shelf = _shelf(tmp_path, fmt)
+    assert shelf._shards is not None
+    shelf._shards.add("x.npy", ARRAY, SPANS, {**REQUEST, "shape": [9, 4], "dtype": "float16"})
+    shelf._shards.add("y.npy", ARRAY, SPANS, {**REQUEST, "shape": [3, 4], "dtype": "float32"})
+    shelf.flush()
+    for name in ("x.npy", "y.npy"):
+        with pytest.raises(OtherOutput, match=r"holds \[3, 4\] float16, its metadata speaks of"):
+            _shelf(tmp_path, fmt).find(name, REQUEST)
+
+
+@pytest.mark.parametrize("fmt", ["parquet", "tar"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+def test_a_damaged_shard_ends_the_run_with_one_message(
+    fmt: str, share: float, tmp_path: Path
+) -> None:
+    _put(_shelf(tmp_path, fmt))
+    path = next(tmp_path.glob("shard-*"))
+    data = path.read_bytes()
+    if fmt == "tar":
+        data = data[: data.rindex(b"}")]  # not the zeros at its end
+    path.write_bytes(data[: int(len(data) * share)])
+    shelf = _shelf(tmp_path, fmt)
+    for _ in range(2):  # the next video meets it too
+        with pytest.raises(OutputError, match=f"(?s){path.name}.*move it away"):
+            shelf.find("b.npy", REQUEST)
+
+
+@pytest.mark.parametrize("fmt", ["parquet", "tar"])
+def test_shards_of_others_are_not_taken_for_ours(fmt: str, tmp_path: Path) -> None:
+    shelf = _shelf(tmp_path, fmt)
+    path = tmp_path / f"shard-000.{fmt}"
+    if fmt == "tar":
+        (tmp_path / "a.json").write_text("{}")
+        with tarfile.open(path, "w") as tar:
+            tar.add(tmp_path / "a.json", "a.json")
+    else:
+        import pyarrow
+        import pyarrow.parquet as parquet
+
+        parquet.write_table(pyarrow.table({"x": [1]}), path)
+    with pytest.raises(OutputError, match="no shard of extract"):
+        shelf.find("x.npy", REQUEST)
+
+
+@pytest.mark.parametrize("fmt", ["parquet", "tar"])
+def test_shards_take_videos_without_rows_and_any_name(fmt: str, tmp_path: Path) -> None:
+    shelf = _shelf(tmp_path, fmt)
+    odd = "caf\udce9.mp4.npy"  # as Python reads a name that is not UTF-8
+    shelf.put(Result("none.npy", ARRAY[:0], SPANS[:0], dict(REQUEST)))
+    shelf.put(Result(odd, ARRAY, SPANS, dict(REQUEST)))
+    shelf.put(Result("maps.npy", ARRAY.reshape(3, 2, 2), SPANS, dict(REQUEST)))
+    shelf.flush()
+    fresh = _shelf(tmp_path, fmt)
+    shapes = {"none.npy": [0, 4], odd: [3, 4], "maps.npy": [3, 2, 2]}
+    for name, shape in shapes.items():
+        meta = fresh.find(name, REQUEST)
+        assert meta is not None and meta["shape"] == shape
+    if fmt == "parquet":
+        import pyarrow.parquet as parquet
+
+        table = parquet.read_table(next(tmp_path.glob("shard-*"))).to_pydict()
+        assert table["name"] == ["caf\\xe9.mp4.npy"] * 3 + ["maps.npy"] * 3
+        np.testing.assert_array_equal(np.array(table["vector"]), np.concatenate([ARRAY, ARRAY]))
+
+
+def test_a_shard_of_nothing_but_videos_without_rows(tmp_path: Path) -> None:
+    shelf = _shelf(tmp_path, "parquet")
+    shelf.put(Result("none.npy", ARRAY[:0], SPANS[:0], dict(REQUEST)))
+    shelf.flush()
+    assert _shelf(tmp_path, "parquet").find("none.npy", REQUEST)
+
+
+@pytest.mark.parametrize("fmt", ["npz", "safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_cut_file_is_not_whole(fmt: str, share: float, tmp_path: Path) -> None:
+    shelf = _shelf(tmp_path, fmt)
+    _put(shelf, "x")
+    data = (tmp_path / "x").read_bytes()
+    (tmp_path / "x").write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(OtherOutput, match=f"not a whole {fmt} file"):
+        shelf.find("x", REQUEST)
+
+
+def test_an_array_alone_is_no_npz(tmp_path: Path) -> None:
+    with open(tmp_path / "x.npz", "wb") as file:
+        np.save(file, ARRAY)
+    with pytest.raises(OtherOutput, match="not a whole npz file"):
+        _shelf(tmp_path, "npz").find("x.npz", REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "words"),
+    [
+        ({}, {"pool": "mean"}, ""),
+        ({}, {"pool": "max"}, "model.pool is 'mean', asked is 'max'"),
+        ({"pool": "max"}, {"pool": "mean"}, "model.pool is 'max', asked is 'mean'"),
+        ({}, {"pool": "mean", "layer": "top"}, "model.layer is None, asked is 'top'"),
+    ],
+)
+def test_outputs_that_do_not_name_their_pooling(
+    there: dict[str, str], asked: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    """Earlier versions named it with a layer only."""
+    shelf = _shelf(tmp_path, "npy")
+    shelf.put(Result("x.npy", ARRAY, SPANS, {**REQUEST, "model": {"name": "m", **there}}))
+    _agrees(shelf, {**REQUEST, "model": {"name": "m", **asked}}, words)
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "words"),
+    [
+        ("auto", "bf16", ""),  # of an earlier version
+        ("fp32", "fp32", ""),
+        ("fp32", "bf16", "output.precision is 'fp32', asked is 'bf16'"),
+    ],
+)
+def test_the_arithmetic_that_was_used_must_be_the_same(
+    there: str, asked: str, words: str, tmp_path: Path
+) -> None:
+    shelf = _shelf(tmp_path, "npy")
+    shelf.put(Result("x.npy", ARRAY, SPANS, {**REQUEST, "output": {"precision": there}}))
+    _agrees(shelf, {**REQUEST, "output": {"precision": asked}}, words)
+
+
+def _agrees(shelf: Shelf, request: dict[str, Any], words: str) -> None:
+    if not words:
+        assert shelf.find("x.npy", request)
+        return
+    with pytest.raises(OtherOutput) as caught:
+        shelf.find("x.npy", request)
+    assert str(caught.value) == words
+
+
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.99])
 def test_a_cut_array_is_not_whole(share: float, tmp_path: Path) -> None:
     shelf = _shelf(tmp_path, "npy")
@@ -137,6 +300,17 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_long_names_are_written_and_too_long_ones_are_told_before_the_work(tmp_path: Path) -> None:
+    shelf = _shelf(tmp_path, "npy")
+    longest = "n" * 246 + ".npy"  # with .json behind it: as long as a name may be
+    _put(shelf, longest)
+    assert shelf.find(longest, REQUEST)
+    for more in ("n" * 247, "n" * 252):  # the sidecar's name, the array's own
+        with pytest.raises(NameTooLong, match="too long for the output disk"):
+            shelf.find(f"{more}.npy", REQUEST)
+    assert _shelf(tmp_path, "npz").find("n" * 251 + ".npz", REQUEST) is None
+
+
 def test_notes_are_shared_and_survive_a_cut_line(tmp_path: Path) -> None:
     a, b = Notes(tmp_path, "status", "a"), Notes(tmp_path, "status", "b")
     a.add({"name": "x", "state": "started"})
@@ -166,3 +340,26 @@ def test_leftovers_of_a_killed_owner_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".other.npy.part-alive").write_text("half")
     shelf.clean(name)
     assert [p.name for p in tmp_path.iterdir()] == [".other.npy.part-alive"]
+
+
+def test_what_a_killed_owner_leaves_has_a_short_name_and_is_found_by_the_long_one(
+    tmp_path: Path,
+) -> None:
+    shelf = _shelf(tmp_path, "npy")
+    name = "n" * 246 + ".npy"
+    for half in (name, f"{name}.json", "other.npy"):
+        (tmp_path / f"{temporary(half)}dead").write_text("half")
+    shelf.clean(name)
+    assert [p.name for p in tmp_path.iterdir()] == [f"{temporary('other.npy')}dead"]
+
+
+def test_what_killed_owners_left_anywhere_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    dead, alive = "0" * 32, "1" * 32
+    left = [f"{temporary('manifest.jsonl')}{dead}", f"a/{temporary('x.npy')}{dead}"]
+    kept = [f"a/{temporary('x.npy')}{alive}", f"{temporary('x.npy')}4711", "shard-0.tar"]
+    for name in (*left, *kept):
+        (tmp_path / name).write_text("half")
+    _shelf(tmp_path, "npy").tidy(["a/x.npy", "b/y.npy"], lambda owner: owner == dead)
+    found = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert found == set(kept)

@@ -329,6 +329,7 @@ def test_figures_of_a_small_report() -> None:
     assert got["recall_partial"]["value"] == 1
     assert got["false_merges"] == got["false_matches"] == 0
     assert got["recall_p1_whole"]["value"] == got["ap_all"]["value"] == 1
+    assert got["recall_p1_tier2"] == {"value": 1, "low": 1, "high": 1, "n": 1}
     assert got["negatives"] == 3
     groups = got["groups"]
     assert groups["wrong_deletions"] == [] and len(groups["kept_worse"]) == 1
@@ -347,6 +348,24 @@ def test_a_wrong_group_costs() -> None:
     assert got["wrong_pairs"] == 2 and got["groups_with_hard"] == 1
     got = _judge(_report(groups=[{**wrong, "look": True}]))["groups"]
     assert got["wrong_deletions"] == [] and len(got["lossy_but_asks_to_look"]) == 2
+
+
+def test_a_shared_intro_told_of_videos_with_nothing_in_common_is_false() -> None:
+    row = {"a": "/x/a.mp4", "b": "/x/d.mp4", "score": 0.95, "relation": "shared_intro",
+           "segments": []}
+    got = _judge(_report(matches=[row]))
+    assert got["false_matches"] == got["partial"]["false_matches"] == 1
+    assert got["false_merges"] == 0
+
+
+def test_a_hard_pair_in_a_group_is_told_though_its_files_are_edits() -> None:
+    logo = [_file("a.mp4", "edit", "dog", Content("dog", (0, 10), (0, 10)), edit="logo_corner"),
+            _file("d.mp4", "edit", "cow", Content("cow", (0, 10), (0, 10)), edit="logo_corner")]
+    group = ours.Grouped(("a.mp4", "d.mp4"), "a.mp4", True)
+    answer = ours.Answer({}, (group,), (), 0.5, "m")
+    got = evaluate.evaluate_ours(evaluate.Truth(logo),
+                                 ours.Outcome(answer, answer, None, 60, 60, 4000, ""))["groups"]
+    assert got["groups_with_hard"] == 1 and got["removals"] == 1 and got["unasked_removals"] == 0
 
 
 def test_matches_of_strangers_are_refused() -> None:
@@ -434,11 +453,23 @@ def test_a_rival_hashes_each_file_once_and_counts_what_it_cannot_read(
     assert scores[0, 1] == 1 and scores[0, 2] == 0 and (scores[3] == seed.NEVER).all()
     note = json.loads((tmp_path / "rivals/test/exact.json").read_text())
     assert note["failed"] == [["d.mp4", "OSError: cannot read this"]]
-    # What failed is tried again, and nothing else.
+    # What failed or changed is tried again, and nothing else.
     (folder / "d.mp4").write_text("two")
     assert rivals.main(run) == 0 and "1 of 1 files hashed" in capsys.readouterr().out
+    (folder / "c.mp4").write_text("six")  # of the same length
+    assert rivals.main(run) == 0 and "1 of 1 files hashed" in capsys.readouterr().out
+    assert np.load(tmp_path / "rivals/test/exact_scores.npy")[2, 3] == 0
+    (folder / "c.mp4").write_text("two")  # known, so it is scored alone
+    assert rivals.main(run) == 0 and "hashed" not in capsys.readouterr().out
     assert np.load(tmp_path / "rivals/test/exact_scores.npy")[2, 3] == 1
     assert rivals.main(run) == 0 and capsys.readouterr().out == ""
+
+
+def test_stash_holds_lengths_against_each_other() -> None:
+    pairs = {name: rivals.BY_NAME[name].score([5, 5, 5], [10.0, 10.9, 11.1])
+             for name in ("stash", "stash_any")}
+    assert pairs["stash"][0].tolist() == [1, 1, seed.NEVER]
+    assert pairs["stash_any"][0].tolist() == [1, 1, 1]
 
 
 # -- the first seed's surrogate ----------------------------------------------------------------

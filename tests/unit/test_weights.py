@@ -31,7 +31,6 @@ def state() -> dict[str, torch.Tensor]:
     return {**full, "fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}
 
 
-
 def _prefixed(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {prefix + k: v for k, v in state.items()}
 
@@ -147,6 +146,34 @@ def test_a_path_wins_and_random_is_said(tmp_path: Path) -> None:
         weights.resolve(spec, "random:x")
     with pytest.raises(WeightsMissing, match="no such file"):
         weights.resolve(spec, str(tmp_path / "none.pth"))
+
+
+def test_what_cannot_be_verified_is_not_fetched_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "server.bin"
+    source.write_bytes(b"published bytes")
+    record = Weights("w.pth", "", source.as_uri(), 0, "none")
+    spec = replace(models.get("resnet18"), name="test", weights=record)
+    with monkeypatch.context() as patch:
+        patch.setattr("urllib.request.urlopen", None)  # not even begun
+        with pytest.raises(WeightsCorrupt, match=r"server\.bin: nobody.*--allow-unverified"):
+            weights.fetch(spec)
+    assert not (tmp_path / "weights").exists()
+    assert weights.fetch(spec, allow_unverified=True).read_bytes() == b"published bytes"
+
+
+@pytest.mark.parametrize(("sha256", "starts"), [("0" * 64, ""), ("", "00000000")])
+def test_a_wrong_file_is_called_by_its_address(sha256: str, starts: str, tmp_path: Path) -> None:
+    """Not by that of the temporary file, which is gone when the message is read."""
+    source = tmp_path / "server.bin"
+    source.write_bytes(b"other bytes")
+    record = Weights("w.pth", sha256, source.as_uri(), 0, "none")
+    extra = {"sha256_starts": starts}
+    spec = replace(models.get("resnet18"), name="test", weights=record, extra=extra)
+    with pytest.raises(WeightsCorrupt, match="another file came.*must b") as caught:
+        weights.fetch(spec, allow_unverified=True)
+    assert source.as_uri() in str(caught.value) and ".w.pth-" not in str(caught.value)
 
 
 def test_fetching_is_whole_and_checked(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@
         if claims.holds(claim): publish()
         claims.release(claim)
 
-A claim is a file made by exclusive creation. Its owner touches it every quarter of the lease. A
-claim that was not touched for a whole lease, or whose owner is a dead process of this machine, is
-stale, and is taken over by making the next generation of it (name-0, name-1, ...), again
-exclusively: of two that try, one wins. The newest generation is the owner; an owner that was only
-slow sees that it has lost when it looks before publishing. Ages are judged by the file server's
-clock alone: the time stamps of the claims against that of a file just touched beside them.
+A claim is a file made by exclusive creation. Its owner touches it every quarter of its lease, which
+the claim states. A claim that was not touched for a whole lease, or whose owner is a dead process
+of this machine, is stale, and is taken over by making the next generation of it (name-0, name-1,
+...), again exclusively: of two that try, one wins. The newest generation is the owner; an owner
+that was only slow sees that it has lost when it looks before publishing. Ages are judged by the
+file server's clock alone: the time stamps of the claims against that of a file just touched beside
+them.
 
 A claim says nothing about what is done: whoever takes one looks at the output again.
 """
@@ -87,6 +88,7 @@ class Claims:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "birth": birth(os.getpid()),
+            "lease": lease_s,
         }
         with _disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -159,6 +161,12 @@ class Claims:
                 if not own and self._stale(path):
                     path.unlink(missing_ok=True)
 
+    def ended(self, owner: str) -> bool:
+        """Whether an owner is no longer at work: it has closed, died or fallen silent."""
+        card = self.folder / f".card-{owner}"
+        with _disk(self.folder):
+            return not card.exists() or self._stale(card)
+
     def wait(self, seconds: float = 0.5) -> None:
         """Until somebody else may have come further."""
         self._stop.wait(seconds)
@@ -175,7 +183,10 @@ class Claims:
 
     def _create(self, path: Path) -> bool:
         # The claim's age begins now, not when the card was written.
-        os.utime(self._card)
+        try:
+            os.utime(self._card)
+        except FileNotFoundError:  # swept away while this process or its machine slept
+            self._card.write_bytes(self._text)
         try:
             os.link(self._card, path)
         except FileExistsError:
@@ -205,9 +216,9 @@ class Claims:
             touched = path.stat().st_mtime
         except FileNotFoundError:
             return False  # just given back: whoever held it is done
-        if self.now() - touched > self._lease_s:
-            return True
         card = self._owner(path)
+        if self.now() - touched > card.get("lease", self._lease_s):
+            return True
         if card.get("machine") != machine() or not card.get("birth"):
             return False
         return bool(birth(int(card["pid"])) != card["birth"])

@@ -42,7 +42,7 @@ def extract_command(
     if status is not None:
         _status(Path(status), as_json)
         return
-    from twinreel.extract.status import Listener
+    from twinreel.extract.status import Listener, unreached
 
     options = _options(ExtractOptions, flags)
     jobs, folder = _jobs(paths, table, out, options, _options(DiscoverOptions, flags))
@@ -51,11 +51,14 @@ def extract_command(
     else:
         from twinreel.extract.devices import spread
 
-    with _shown(len(jobs), quiet or as_json) as on_record:
+    k, n = options.part()
+    with _shown(len(jobs[k::n]), quiet or as_json) as on_record:
         tell = Listener(on_record, lambda words: click.echo(words, err=True))
         summary = spread(jobs, options, folder, tell)
     if as_json:
-        for record in summary.records.values():
+        missed = set(summary.not_reached)
+        rest = [unreached(job) for job in jobs if job.name in missed]
+        for record in [*summary.records.values(), *rest]:
             click.echo(json.dumps(record))
     elif not quiet:
         _report(summary)
@@ -140,12 +143,13 @@ def _progress(console: Any) -> Any:
 
 
 def _report(summary: Any) -> None:
-    from twinreel.extract.status import FILE, faults
+    from twinreel.extract.status import faults
 
     for line in faults(list(summary.records.values())):
         click.echo(_printable(line))
     click.echo(summary.line())
-    click.echo(_printable(f"status: {summary.folder / FILE}"))
+    if summary.table is not None:
+        click.echo(_printable(f"status: {summary.table}"))
 
 
 def _printable(text: str) -> str:

@@ -11,9 +11,12 @@ from __future__ import annotations
 import glob
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
+import uuid
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,8 @@ from typing import Any
 from twinreel.extract.journey import extract
 from twinreel.extract.manifest import Job
 from twinreel.extract.options import ExtractOptions
-from twinreel.extract.status import Listener, Summary
-from twinreel.workers import yield_cores
+from twinreel.extract.status import STOPPED, Listener, Summary, conclude
+from twinreel.workers import held_interrupts, yield_cores
 
 
 def chosen(options: ExtractOptions) -> list[str]:
@@ -58,18 +61,41 @@ def spread(
     if len(names) == 1:
         one = replace(options, device=names[0], devices="")
         return extract(jobs, one, folder, listener)
+    k, n = options.part()
+    jobs = jobs[k::n]
     context = multiprocessing.get_context("spawn")
     each = max(1, options.jobs // len(names))
-    processes, pipes = [], []
-    for name in names:
-        mine, theirs = context.Pipe()
-        part = replace(options, device=name, devices="", jobs=each)
-        process = context.Process(target=_work, args=(jobs, part, folder, theirs, os.getpid()))
-        process.start()
-        theirs.close()
-        processes.append(process)
-        pipes.append(mine)
-    return _collect(jobs, folder, names, processes, pipes, listener)
+    processes: list[Any] = []
+    pipes: dict[Any, str] = {}
+    try:
+        with held_interrupts():
+            for name in names:
+                mine, theirs = context.Pipe()
+                # The shard is divided here: inside it the devices claim, as in any run.
+                part = replace(options, device=name, devices="", jobs=each, shard="")
+                given = (jobs, part, folder, theirs, os.getpid())
+                process = context.Process(target=_work, args=given)
+                process.start()
+                theirs.close()
+                processes.append(process)
+                pipes[mine] = name
+        summary = _collect(folder, pipes, processes, listener)
+    except BaseException:
+        _stop(processes)  # nobody listens any more
+        raise
+    finally:
+        for process in processes:
+            process.join(10)
+            if process.is_alive():
+                process.kill()
+                process.join(1)  # else it would pass for one at work
+    conclude(summary, jobs, f"all-{uuid.uuid4().hex}")
+    return summary
+
+
+def _stop(processes: Iterable[Any]) -> None:
+    for process in processes:
+        process.terminate()
 
 
 def _work(jobs: list[Job], options: ExtractOptions, folder: Path, pipe: Any, parent: int) -> None:
@@ -80,68 +106,88 @@ def _work(jobs: list[Job], options: ExtractOptions, folder: Path, pipe: Any, par
             time.sleep(1)
         os._exit(1)
 
+    # A terminal sends Ctrl-C to all; the parent alone heeds it, and stops each of us once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=watch, daemon=True).start()
     try:
         tell = Listener(
-            on_record=lambda record, summary: pipe.send(("record", record)),
+            on_record=lambda record, so_far: pipe.send(("record", (record, _bare(so_far)))),
             on_words=lambda words: pipe.send(("say", words)),
         )
         summary = extract(jobs, options, folder, tell)
+        pipe.send(("summary", _bare(summary)))
+    except KeyboardInterrupt:
+        raise SystemExit(1) from None
     except Exception as error:
         pipe.send(("error", error))
         raise SystemExit(1) from None
-    pipe.send(("summary", summary))
+
+
+def _bare(summary: Summary) -> Summary:
+    """Its numbers: records are told one by one."""
+    return replace(summary, records={}, not_reached=[])
 
 
 def _collect(
-    jobs: list[Job],
-    folder: Path,
-    names: list[str],
-    processes: list[Any],
-    pipes: list[Any],
-    listener: Listener,
+    folder: Path, pipes: dict[Any, str], processes: list[Any], listener: Listener
 ) -> Summary:
+    """What the devices' processes say, until the last has ended. pipes: to the device's name."""
     from multiprocessing.connection import wait
 
     whole = Summary(folder)
-    failed: set[str] = set()  # devices whose process has said why
+    parts: dict[Any, Summary] = {}  # of each process, the latest
     errors: list[Exception] = []
-    open_pipes: dict[Any, str] = dict(zip(pipes, names, strict=True))
-    try:
-        while open_pipes:
-            ready: list[Any] = wait(list(open_pipes))
-            for pipe in ready:
-                try:
-                    kind, value = pipe.recv()
-                except EOFError:
-                    name = open_pipes.pop(pipe)
-                    if name not in failed:
-                        listener.say(f"device {name}: its process ended early")
-                        whole.stopped = whole.stopped or f"device {name} was lost"
-                    continue
-                if kind == "record":
-                    whole.records.setdefault(value["name"], value)
-                    listener.on_record(value, whole)
-                elif kind == "say":
-                    listener.say(value)
-                elif kind == "error":
-                    errors.append(value)
-                    failed.add(open_pipes.pop(pipe))
-                elif kind == "summary":
-                    open_pipes.pop(pipe)
-                    whole.frames += value.frames
-                    whole.computed += value.computed
-                    whole.stopped = whole.stopped or value.stopped
-                    for part, seconds in value.seconds.items():
-                        whole.seconds[part] = whole.seconds.get(part, 0.0) + seconds
-    finally:
-        for process in processes:
-            process.join(10)
-            if process.is_alive():
-                process.kill()
+    interrupted = False
+
+    def hear(pipe: Any) -> None:
+        try:
+            kind, value = pipe.recv()
+        except EOFError:
+            name = pipes.pop(pipe)
+            if not interrupted:
+                listener.say(f"device {name}: its process ended early")
+                whole.stopped = whole.stopped or f"device {name} was lost"
+            return
+        if kind == "record":
+            record, parts[pipe] = value
+            _add_up(whole, parts.values())
+            whole.records.setdefault(record["name"], record)
+            listener.on_record(record, whole)
+        elif kind == "say":
+            listener.say(value)
+        elif kind == "error":
+            errors.append(value)
+            pipes.pop(pipe)
+        elif kind == "summary":
+            pipes.pop(pipe)
+            parts[pipe] = value
+            _add_up(whole, parts.values())
+            whole.stopped = whole.stopped or value.stopped
+
+    while pipes:
+        try:
+            for pipe in wait(list(pipes)):
+                hear(pipe)
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            # They close what they have open, and say how far they came.
+            interrupted, whole.stopped = True, STOPPED
+            _stop(processes)
     if errors and not whole.records:
         raise errors[0]
     if errors:
         whole.stopped = whole.stopped or str(errors[0])
-    whole.not_reached = [j.name for j in jobs if j.name not in whole.records]
     return whole
+
+
+def _add_up(whole: Summary, parts: Iterable[Summary]) -> None:
+    """Frames of all; seconds of one, on average: they ran side by side."""
+    each = list(parts)
+    whole.frames = sum(part.frames for part in each)
+    whole.computed = sum(part.computed for part in each)
+    names = dict.fromkeys(name for part in each for name in part.seconds)
+    whole.seconds = {
+        name: sum(part.seconds.get(name, 0.0) for part in each) / len(each) for name in names
+    }

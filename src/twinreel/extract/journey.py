@@ -9,8 +9,7 @@ processes and machines may run the same command on the same folder: see claims.p
 
 from __future__ import annotations
 
-import os
-import threading
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,13 +27,14 @@ from twinreel.extract.claims import Claim, Claims
 from twinreel.extract.clips import ClipTask, Ended, Rows, work
 from twinreel.extract.feed import Feed
 from twinreel.extract.forward import Runner
+from twinreel.extract.ledger import Ledger
 from twinreel.extract.manifest import Job, run_folder
 from twinreel.extract.options import ExtractOptions
-from twinreel.extract.outputs import FORMATS, HIDDEN, OtherOutput, Result, Shelf
-from twinreel.extract.plan import Entry, clip_task, merged, note, plan
+from twinreel.extract.outputs import HIDDEN, SHARDED, Result, Shelf
+from twinreel.extract.plan import Entry, clip_task, merged, note, on_device, plan
 from twinreel.extract.projection import settle
-from twinreel.extract.sources import changed, source_of, stat_of
-from twinreel.extract.status import Listener, Summary, write_status
+from twinreel.extract.sources import source_of, stat_of
+from twinreel.extract.status import STOPPED, Listener, Summary, conclude
 from twinreel.extract.whole import Meta, Notes, disk
 from twinreel.types import Floats
 from twinreel.workers import yield_cores
@@ -83,8 +83,8 @@ def extract(
     yield_cores()
     k, n = options.part()
     run = _Run(
-        jobs[k::n], options, folder or run_folder(jobs), entries or plan(options),
-        listener or Listener(), standing,
+        jobs[k::n], options, folder or run_folder(jobs),
+        on_device(entries or plan(options), options), listener or Listener(), standing,
     )  # fmt: skip
     return run.go()
 
@@ -129,20 +129,22 @@ class _Run:
         kept = standing or Standing()
         if kept.claims is None:
             kept.claims = Claims(folder / HIDDEN / "claims", options.lease)
-            kept.shelf = Shelf(folder, options.format, options.meta, kept.claims.owner)
-            kept.notes = Notes(folder / HIDDEN, "status", kept.claims.owner, kept.claims.now)
+            owner, clock = kept.claims.owner, kept.claims.now
+            kept.shelf = Shelf(folder, options.format, options.meta, owner, clock)
+            kept.notes = Notes(folder / HIDDEN, "status", owner, clock)
         assert kept.shelf is not None and kept.notes is not None
         self._claims, self._shelf, self._notes = kept.claims, kept.shelf, kept.notes
         with disk(folder):
-            self._begun = self._claims.now()
+            begun = self._claims.now()
         self._open: dict[str, _Video] = {}
         self._written: list[tuple[_Video, Meta]] = []  # in a shard that is still open
         self._later: list[Job] = []
         self._feed: Feed | None = None
-        self._lock = threading.Lock()
         self._write_s = 0.0
         self._runner = Runner(entries, options, listener.say, kept.networks)
         self._entries = self._runner.entries
+        self._ledger = Ledger(folder, options, self._shelf, self._notes, self._claims.owner, begun,
+                              self._entries, self._tell)  # fmt: skip
         self._samplings, self._owners = merged(self._entries)
         self._batchers = [
             Batcher(self._runner.begin(i), options.batch_size, self._deliver(i), ahead=1)
@@ -150,10 +152,6 @@ class _Run:
         ]
 
     # -- what is to be done ---------------------------------------------------------------------
-
-    def _name(self, job: Job, entry: Entry) -> str:
-        ending = FORMATS[self._options.format]
-        return job.name.removesuffix(ending) + entry.suffix + ending
 
     def _tasks(self, jobs: list[Job]) -> Iterator[ClipTask]:
         """Jobs that are ours to do, claimed one by one as a decoder is free."""
@@ -176,7 +174,7 @@ class _Run:
 
     def _take(self, job: Job) -> _Video | None:
         """Claim a job; None if it is done, hopeless, missing, or somebody else's."""
-        if self._settled(job) is None:
+        if self._ledger.settled(job) is None:
             return None
         claim = self._claims.take(job.name) if not self._options.shard else None
         if claim is None and not self._options.shard:
@@ -184,10 +182,11 @@ class _Run:
             return None
         if claim is not None and claim.generation:
             for entry in self._entries:
-                self._shelf.clean(self._name(job, entry))
+                self._shelf.clean(self._ledger.name(job, entry))
         # Whoever held the claim before may have finished in between.
         self._notes.refresh()
-        wanted = self._settled(job)
+        self._shelf.refresh()
+        wanted = self._ledger.settled(job)
         if wanted is None:
             if claim is not None:
                 self._claims.release(claim)
@@ -195,63 +194,20 @@ class _Run:
         source = source_of(job.video)
         if job.url:
             source["path"] = job.url
-        self._notes.add({"name": job.name, "video": job.shown, "state": "started",
-                         "by": self._claims.owner})  # fmt: skip
+        self._notes.add({"name": job.name, "video": job.shown, "output": job.output,
+                         "state": "started", "by": self._claims.owner})  # fmt: skip
         return _Video(job, claim, source, time.monotonic(), wanted)
-
-    def _settled(self, job: Job) -> list[int] | None:
-        """None if nothing is to be computed (a record is then made), else the networks wanted."""
-        wanted, metas = [], []
-        for i, entry in enumerate(self._entries):
-            name = self._name(job, entry)
-            try:
-                meta = self._shelf.find(name, {**entry.request, "start": job.start, "end": job.end})
-            except OtherOutput as other:
-                if not self._options.overwrite:
-                    self._record(job, "failed", stage="output", reason=(
-                        f"{self._folder / name} is there and is something else: {other}; "
-                        "move it away, or pass --overwrite"))  # fmt: skip
-                    return None
-                meta = None
-            if meta is None or changed(job.video, meta):
-                wanted.append(i)
-            else:
-                metas.append(meta)
-        if not wanted:
-            meta = metas[0]
-            state = "partial" if meta.get("damage") else "done"
-            self._record(job, state, reason=meta.get("damage", ""), rows=meta["shape"][0])
-            return None
-        if not os.path.exists(job.video):
-            self._record(job, "missing", stage="read", reason="no such file")
-            return None
-        if not os.path.isfile(job.video):  # a FIFO would keep its reader waiting for ever
-            self._record(job, "failed", stage="read", reason="not a regular file")
-            return None
-        old = self._notes.get(job.name)
-        if old and old["state"] == "failed" and self._still_failed(job, old):
-            self._record(job, "failed", stage=old["stage"], reason=old["reason"])
-            return None
-        return wanted
-
-    def _still_failed(self, job: Job, old: Meta) -> bool:
-        """Whether an earlier failure stands: same file, and not worth another try."""
-        if old["when"] >= self._begun:
-            return True  # somebody tried during this run
-        if self._options.retry_failed or old.get("transient"):
-            return False
-        return stat_of(job.video) == {k: old.get("source", {}).get(k) for k in ("size", "mtime_ns")}
 
     # -- the run --------------------------------------------------------------------------------
 
     def go(self) -> Summary:
         todo, self._later = self._jobs, []
-        self._notes.refresh()
         feed = Feed(work, self._options.jobs, self._options.stall, len(self._jobs))
         self._feed = feed
         try:
+            self._notes.refresh()
             settle(self._runner, self._options, self._jobs, self._folder, self._claims, feed)
-            self._entries = self._runner.entries
+            self._entries = self._ledger.entries = self._runner.entries
             feed.waited_s = 0.0
             while todo:
                 for event in feed.events(self._tasks(todo), self._runner.load, self._idle):
@@ -266,21 +222,27 @@ class _Run:
                     self._notes.refresh()
             if not self._stands:
                 self._claims.sweep()
-                self._gather()
+                self._shelf.tidy((job.name for job in self._jobs), self._claims.ended)
+                self._shelf.gather()
         except OutputError as error:
             self._summary.stopped = str(error)
         except KeyboardInterrupt:
-            self._close_shard()
-            self._summary.stopped = "stopped by the user; the same command goes on from here"
+            self._summary.stopped = STOPPED
+            with contextlib.suppress(OutputError):
+                self._close_shard()
         finally:
             feed.close()
             self._runner.close()
+            self._time()
+            conclude(self._summary, self._jobs, "" if self._stands else self._claims.owner)
             if not self._stands:
                 self._claims.close()
-        known = self._summary.records
-        self._summary.not_reached = [j.name for j in self._jobs if j.name not in known]
-        self._time()
         return self._summary
+
+    def _tell(self, record: Meta) -> None:
+        self._summary.records[record["name"]] = record
+        self._time()
+        self._listener.on_record(record, self._summary)
 
     def _time(self) -> None:
         """Bring the summary's shares of time up to date."""
@@ -347,27 +309,33 @@ class _Run:
         job, ended = video.job, video.ended
         assert ended is not None
         del self._open[job.name]
-        try:
-            if video.claim is not None and not self._claims.holds(video.claim):
-                self._later.append(job)  # somebody thought us dead; see what they make of it
-                return
-            if stat_of(job.video) != {k: video.source[k] for k in ("size", "mtime_ns")}:
-                raise CannotRead(job.video, "the file changed while it was read")
-            results = [self._result(video, e) for e in video.wanted]
-        except VideoError as error:
-            self._open[job.name] = video
-            self._fail(video, error)
+        if video.claim is not None and not self._claims.holds(video.claim):
+            self._later.append(job)  # somebody thought us dead; see what they make of it
             return
+        if stat_of(job.video) != {k: video.source[k] for k in ("size", "mtime_ns")}:
+            self._open[job.name] = video
+            self._fail(video, CannotRead(job.video, "the file changed while it was read"))
+            return
+        results: list[Result] = []
+        short: _TooShort | None = None
+        for e in video.wanted:
+            try:
+                results.append(self._result(video, e))
+            except _TooShort as error:
+                short = error  # for this network; the others keep their rows
         for result in results:
             self._shelf.put(result)
-        state = "partial" if ended.damage else "done"
-        record = {
-            "state": state, "reason": ended.damage, "rows": len(results[0].vectors),
-            "seconds": round(time.monotonic() - video.begun, 3), "computed": True,
-        }  # fmt: skip
+        if short is not None:
+            record = self._ledger.failure(job, short)
+        else:
+            record = {
+                "state": "partial" if ended.damage else "done", "reason": ended.damage,
+                "rows": len(results[0].vectors), "computed": True,
+            }  # fmt: skip
+        record["seconds"] = round(time.monotonic() - video.begun, 3)
         self._written.append((video, record))
-        self._summary.computed += 1
-        if self._options.format not in ("parquet", "tar") or self._shelf.full():
+        self._summary.computed += bool(results)
+        if self._options.format not in SHARDED or self._shelf.full():
             self._close_shard()
         self._write_s += time.monotonic() - since
 
@@ -380,8 +348,8 @@ class _Run:
         dtype = np.float16 if self._options.half_precision else np.float32
         if not video.rows[e]:
             if not self._options.seed_exact or frames:
-                raise _TooShort(job.video, f"shorter than one clip of {entry.take.frames} frames; "
-                                "pass --tail pad or loop")  # fmt: skip
+                raise _TooShort(job.video, f"shorter than one clip of {entry.take.frames} frames "
+                                f"of {entry.spec.name}; pass --tail pad or loop")  # fmt: skip
             vectors = np.zeros((0, self._runner.dim(e)), dtype)
             spans = np.zeros((0, 2))
         else:
@@ -407,7 +375,7 @@ class _Run:
             "frames_in_last_row": ended.last_valid[place][take],
             "damage": ended.damage,
         }  # fmt: skip
-        return Result(self._name(job, entry), vectors, spans, meta)
+        return Result(self._ledger.name(job, entry), vectors, spans, meta)
 
     def _place(self, video: _Video) -> dict[tuple[int, int], int]:
         owners = merged([self._entries[i] for i in video.wanted])[1]
@@ -415,41 +383,35 @@ class _Run:
 
     def _close_shard(self) -> None:
         """Make what is written last, then say so: a status never runs ahead of its output."""
+        if self._options.format in SHARDED:
+            self._withdraw_lost()
         self._shelf.flush()
         written, self._written = self._written, []
         for video, record in written:
-            self._record(video.job, note_it=True, source=video.source, **record)
+            self._ledger.record(video.job, note_it=True, source=video.source, **record)
             if video.claim is not None:
                 self._claims.release(video.claim)
+
+    def _withdraw_lost(self) -> None:
+        """Keep out of a shard what somebody else has taken over since it was put there."""
+        kept = []
+        for video, record in self._written:
+            if video.claim is None or self._claims.holds(video.claim):
+                kept.append((video, record))
+                continue
+            for e in video.wanted:
+                self._shelf.withdraw(self._ledger.name(video.job, self._entries[e]))
+            self._later.append(video.job)
+        self._written = kept
 
     def _fail(self, video: _Video, error: VideoError) -> None:
         for batcher in self._batchers:
             batcher.drop(video.job.name)
         del self._open[video.job.name]
-        gone = not os.path.exists(video.job.video)
-        self._record(
-            video.job, "missing" if gone else "failed", note_it=True, source=video.source,
-            stage=error.stage, reason=error.detail, error=type(error).__name__,
-            transient=error.transient or gone, computed=True,
-        )  # fmt: skip
+        words = self._ledger.failure(video.job, error)
+        self._ledger.record(video.job, note_it=True, source=video.source, **words)
         if video.claim is not None:
             self._claims.release(video.claim)
-
-    def _record(self, job: Job, state: str, note_it: bool = False, **words: Any) -> None:
-        """A video's fate: in this run's summary, and on the disk where it is news."""
-        record = {"name": job.name, "video": job.shown, "output": job.output, "state": state,
-                  "by": self._claims.owner, **words}  # fmt: skip
-        with self._lock:  # jobs are looked at in the feed's thread, results in the run's
-            known = self._notes.get(job.name)
-            if note_it or not known or known["state"] != state:
-                self._notes.add(record)
-            self._summary.records[job.name] = record
-            self._time()
-            self._listener.on_record(record, self._summary)
-
-    def _gather(self) -> None:
-        self._shelf.gather()
-        write_status(self._folder, self._claims.owner)
 
 
 class _TooShort(VideoError):

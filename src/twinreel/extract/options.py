@@ -36,7 +36,7 @@ class ExtractOptions:
         (), "Checkpoint file or random:SEED, one per model.", metavar="PATH"
     )
     resnext101_model_path: str = opt(
-        "model/resnext101.pth", "Weights of the 3d network, used where the file lies there.",
+        "", "Weights of the 3d network (default: model/resnext101.pth, where it lies there).",
         spellings=("--resnext101_model_path",), metavar="PATH",
     )  # fmt: skip
     allow_unverified: bool = opt(False, "Take fetched weights whose sha256 nobody has published.")

@@ -11,9 +11,13 @@ formats inside. 'parquet' and 'tar' gather many videos in shards of their own.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+import re
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,8 +25,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from twinreel.extract.shards import Shards
-from twinreel.extract.whole import Meta, Notes, disk, write_json, write_whole
+from twinreel.extract.shards import Found, Shards, header_of
+from twinreel.extract.whole import Meta, Notes, disk, temporary, write_json, write_whole
 from twinreel.types import Seconds
 
 FORMATS = {
@@ -42,6 +46,10 @@ class OtherOutput(Exception):
     """A file of that name is there and is not what is asked for; the message says how."""
 
 
+class NameTooLong(OtherOutput):
+    """The output disk has no files of so long a name."""
+
+
 @dataclass(frozen=True)
 class Result:
     """One array, (n, ...) float16 or float32, with the seconds each row saw, (n, 2)."""
@@ -55,28 +63,20 @@ class Result:
 def npy_header(path: Path) -> tuple[tuple[int, ...], str]:
     """Shape and dtype of a .npy whose size is what its header says. Raises ValueError."""
     with open(path, "rb") as file:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read(file)
-        wanted = file.tell() + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-        size = os.fstat(file.fileno()).st_size
-    if size != wanted:
-        raise ValueError(f"{size} bytes, its header promises {wanted}")
-    return tuple(shape), str(dtype)
+        return header_of(file, os.fstat(file.fileno()).st_size)
 
 
-def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """What of REQUEST differs, in words."""
+def differences(
+    there: Mapping[str, Any], asked: Mapping[str, Any], fields: Sequence[str] = REQUEST
+) -> list[str]:
+    """What of these fields differs, in words."""
     words = []
-    for field in REQUEST:
+    for field in fields:
         a, b = there.get(field), asked.get(field)
         if a == b:
             continue
         if isinstance(a, Mapping) and isinstance(b, Mapping):
+            a = _meant(a, b)
             parts = [k for k in {**a, **b} if a.get(k) != b.get(k)]
             words += [f"{field}.{k} is {a.get(k)!r}, asked is {b.get(k)!r}" for k in parts]
         else:
@@ -84,40 +84,73 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]
     return words
 
 
+def _meant(there: Mapping[str, Any], asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an output of an earlier version says, which left open what is asked for now."""
+    if "pool" in asked:  # without a layer it was not named: the default's is assumed
+        return {"pool": "mean", **there}
+    if there.get("precision") == "auto":  # what that came to was not kept
+        return {**there, "precision": asked.get("precision")}
+    return there
+
+
 class Shelf:
     """The outputs of a run, in one format. `find` and `put` are all that callers need."""
 
-    def __init__(self, folder: Path, fmt: str, meta: str, owner: str) -> None:
-        """fmt: a key of FORMATS. meta: 'sidecar' or 'manifest' (npy only)."""
+    def __init__(
+        self,
+        folder: Path,
+        fmt: str,
+        meta: str,
+        owner: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """fmt: a key of FORMATS. meta: 'sidecar' or 'manifest' (npy only). clock: seconds on a
+        clock that all writers share; of two records of a video the later one counts."""
         if fmt not in FORMATS:
             raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {fmt!r}")
         self.folder, self._fmt, self._owner = folder, fmt, owner
-        self.notes = Notes(folder / HIDDEN, "meta", owner) if meta == "manifest" else None
-        self._shards = Shards(folder, fmt, owner) if fmt in SHARDED else None
+        self.notes = Notes(folder / HIDDEN, "meta", owner, clock) if meta == "manifest" else None
+        self._shards = Shards(folder, fmt, owner, clock) if fmt in SHARDED else None
 
     def find(self, name: str, request: Meta) -> Meta | None:
         """Metadata of the output `name` if it is there and fits; None if it is not there.
 
         Raises:
             OtherOutput: it is there and does not fit.
+            NameTooLong: it can never be there.
+            OutputError: the disk is gone, or a shard on it damaged.
         """
         path = self.folder / name
         if self._shards is not None:
-            meta = self._shards.find(name)
-        elif not path.exists():
-            return None
+            found = self._shards.find(name)
+        elif _exists(path):
+            found = self._read(path, name)
         else:
-            meta = self._read(path, name)
-        if meta is None:
+            if self._fmt == "npy" and self.notes is None:
+                _exists(sidecar(path))  # its name may be too long where the array's is not
             return None
+        if found is None:
+            return None
+        shape, dtype, meta = found
+        if [list(shape), dtype] != [meta.get("shape"), meta.get("dtype")]:
+            raise OtherOutput(
+                f"holds {list(shape)} {dtype}, its metadata speaks of "
+                f"{meta.get('shape')} {meta.get('dtype')}"
+            )
         if differing := differences(meta, request):
             raise OtherOutput("; ".join(differing))
         return meta
 
-    def _read(self, path: Path, name: str) -> Meta:
+    def refresh(self) -> None:
+        """Read what others have added to a format that gathers many videos."""
+        if self._shards is not None:
+            self._shards.refresh()
+
+    def _read(self, path: Path, name: str) -> Found:
         try:
             if self._fmt == "npz":
-                with np.load(path, allow_pickle=False) as file:
+                # numpy leaves a file open that it finds no zip in.
+                with open(path, "rb") as stored, np.load(stored, allow_pickle=False) as file:
                     shape, dtype = file["features"].shape, str(file["features"].dtype)
                     meta: Meta = json.loads(str(file["meta"]))
             elif self._fmt == "safetensors":
@@ -127,14 +160,9 @@ class Shelf:
                 meta = self._npy_meta(path, name)
         except OtherOutput:
             raise
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise OtherOutput(f"not a whole {self._fmt} file: {error}") from None
-        if [list(shape), dtype] != [meta.get("shape"), meta.get("dtype")]:
-            raise OtherOutput(
-                f"holds {list(shape)} {dtype}, its metadata speaks of "
-                f"{meta.get('shape')} {meta.get('dtype')}"
-            )
-        return meta
+        return shape, dtype, meta
 
     def _npy_meta(self, path: Path, name: str) -> Meta:
         if self.notes is not None:
@@ -168,6 +196,11 @@ class Shelf:
                 write_json(sidecar(path), meta, self._owner)
             write_whole(path, lambda f: np.save(f, result.vectors), self._owner)
 
+    def withdraw(self, name: str) -> None:
+        """Take back what was put in a shard that is still open."""
+        if self._shards is not None:
+            self._shards.drop(name)
+
     def full(self) -> bool:
         """Whether a shard should be closed now."""
         return self._shards is not None and self._shards.full()
@@ -189,13 +222,43 @@ class Shelf:
     def clean(self, name: str) -> None:
         """Remove what a killed owner left of this output."""
         path = self.folder / name
+        # With earlier versions the name itself stood in it.
+        begins = (temporary(path.name), temporary(sidecar(path).name), f".{path.name}")
         with disk(path):
-            for left in path.parent.glob(f".{_glob_safe(path.name)}*.part-*"):
-                left.unlink(missing_ok=True)
+            for left in path.parent.glob(".*.part-*"):
+                if left.name.startswith(begins):
+                    left.unlink(missing_ok=True)
+
+    def tidy(self, names: Iterable[str], ended: Callable[[str], bool]) -> None:
+        """Remove what killed owners left half written in the run's folder and beside these outputs.
+
+        Args:
+            ended: whether the owner of that name is no longer at work.
+        """
+        for place in {self.folder, *((self.folder / name).parent for name in names)}:
+            with disk(place):
+                for left in place.glob(".*.part-*"):
+                    owner = left.name.rpartition(".part-")[2]
+                    # Who is no owner of claims (a process number) cannot be told to have ended.
+                    if re.fullmatch("[0-9a-f]{32}", owner) and ended(owner):
+                        left.unlink(missing_ok=True)
 
 
-def _glob_safe(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def _exists(path: Path) -> bool:
+    """Whether an output is there. Raises NameTooLong, OutputError."""
+    with disk(path):
+        try:
+            os.stat(path)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise NameTooLong(
+                    f"{path}: its name is too long for the output disk; rename the video, or give "
+                    "its output another name with --csv, or try --format tar"
+                ) from None
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return False
+            raise
+    return True
 
 
 def sidecar(path: Path) -> Path:

@@ -24,6 +24,8 @@ from twinreel.extract.options import PRESETS, TYPES, ExtractOptions
 from twinreel.extract.whole import Meta
 from twinreel.models import ModelSpec, weights
 
+SEEDS_RESNEXT = Path("model/resnext101.pth")  # where the seed looks for it
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -58,8 +60,9 @@ def plan(options: ExtractOptions) -> list[Entry]:
     entries = []
     for name, source in zip(names, given, strict=True):
         if name == PRESETS["howto100m-3d"] and not source:
-            seeds = Path(options.resnext101_model_path)
-            source = str(seeds) if seeds.is_file() else ""
+            source = options.resnext101_model_path
+            if not source and SEEDS_RESNEXT.is_file():
+                source = str(SEEDS_RESNEXT)
         spec = find(name, source, options)
         if not source and options.allow_unverified and spec.weights is not None:
             sha256 = weights.identify(spec, "", allow_unverified=True)
@@ -70,12 +73,30 @@ def plan(options: ExtractOptions) -> list[Entry]:
         suffix = "." + re.sub(r"[^A-Za-z0-9_.-]+", "_", name) if len(names) > 1 else ""
         request = requested(spec, sha256, sampling, options)
         entries.append(Entry(spec, source, sha256, sampling, request, suffix))
+    _check_rows([entry.spec for entry in entries], options)
     return entries
+
+
+def _check_rows(specs: list[ModelSpec], options: ExtractOptions) -> None:
+    """Raise BadConfig where rows would not have the form that is asked for."""
+    size = options.embedding_size
+    for spec in specs:
+        if size and len(shape := spec.extra.get("shape", ())) > 1:
+            raise BadConfig(
+                f"embedding_size {size}: rows of {spec.name} are maps of shape {shape}, which "
+                "cannot be projected; take --pool mean or max"
+            )
+    if options.format == "parquet" and not size and len({spec.dim for spec in specs}) > 1:
+        shown = ", ".join(f"{spec.name} {spec.dim}" for spec in specs)
+        raise BadConfig(
+            f"format parquet: rows of unlike length cannot share a file ({shown}); use one model "
+            "to a run, or another --format"
+        )
 
 
 def find(name: str, source: str, options: ExtractOptions) -> ModelSpec:
     """The record of a model: ours, or read from the library that has it."""
-    if ":" in name or name.endswith((".pt", ".pt2", ".pth", ".torchscript")) or options.layer:
+    if models.is_foreign(name) or options.layer:
         from twinreel.models import adapters
 
         return adapters.find(name, source, options.layer, options.pool, options.clip_len)
@@ -132,6 +153,24 @@ def requested(spec: ModelSpec, sha256: str, sampling: Sampling, options: Extract
     return plain
 
 
+def on_device(entries: list[Entry], options: ExtractOptions) -> list[Entry]:
+    """The entries with the arithmetic that 'auto' comes to here: it is part of what outputs are.
+
+    Raises:
+        DeviceUnavailable.
+    """
+    if options.precision != "auto":
+        return entries
+    from twinreel.models.network import pick_device, pick_dtype
+
+    dtype = pick_dtype("auto", pick_device(options.device))
+    used = "bf16" if str(dtype) == "torch.bfloat16" else "fp32"
+    return [
+        replace(e, request={**e.request, "output": {**e.request["output"], "precision": used}})
+        for e in entries
+    ]
+
+
 def merged(entries: list[Entry]) -> tuple[tuple[Sampling, ...], dict[tuple[int, int], int]]:
     """Samplings for one decode; (sampling, take) -> index of the entry it is for.
 
@@ -161,6 +200,9 @@ def clip_task(job: Job, samplings: tuple[Sampling, ...], options: ExtractOptions
 
 def note(entry: Entry) -> dict[str, Any]:
     """Words for an output's metadata that nobody should overlook."""
+    words = {}
     if entry.sha256.startswith("random:"):
-        return {"warning": f"RANDOM WEIGHTS ({entry.sha256}): these numbers mean nothing"}
-    return {}
+        words["warning"] = f"RANDOM WEIGHTS ({entry.sha256}): these numbers mean nothing"
+    if assumed := entry.spec.extra.get("assumed"):
+        words["assumed"] = assumed
+    return words

@@ -6,12 +6,14 @@ short = load(Path("p.npz"), 64)(vectors)                        # (n, 64)
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from twinreel.errors import BadConfig
-from twinreel.extract.whole import write_whole
+from twinreel.extract.whole import Meta, write_whole
 from twinreel.types import Floats
 
 
@@ -21,9 +23,13 @@ class Projection:
     Fitted once and stored; with the same file everybody gets the same numbers. Pearson 1901.
     """
 
-    def __init__(self, mean: Floats, components: Floats, rows: int) -> None:
-        """mean (d,), components (k, d) with rows of length 1, number of rows it was fitted on."""
+    def __init__(
+        self, mean: Floats, components: Floats, rows: int, made_by: Meta | None = None
+    ) -> None:
+        """mean (d,), components (k, d) with rows of length 1, number of rows it was fitted on.
+        made_by: the network of those rows; {} in files that do not say."""
         self.mean, self.components, self.rows = mean, components, rows
+        self.made_by: Meta = made_by or {}
 
     @property
     def dim(self) -> int:
@@ -56,21 +62,25 @@ class Projection:
 def load(path: Path, dim: int) -> Projection:
     """The first `dim` components of a stored projection. Raises BadConfig."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy leaves a file open that it finds no zip in.
+        with open(path, "rb") as stored, np.load(stored, allow_pickle=False) as file:
             mean, components, rows = file["mean"], file["components"], int(file["rows"])
-    except (OSError, KeyError, ValueError) as error:
+            made_by = json.loads(str(file["made_by"])) if "made_by" in file else {}
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise BadConfig(f"projection {path}: not readable: {error}; fit one with a run") from None
     if dim > len(components):
         raise BadConfig(f"projection {path} has {len(components)} components, asked are {dim}")
-    return Projection(mean, components[:dim], rows)
+    return Projection(mean, components[:dim], rows, made_by)
 
 
 def save(path: Path, projection: Projection, owner: str) -> None:
     """Write a projection whole."""
+    p = projection
+    made_by = np.array(json.dumps(p.made_by))  # as text: np.savez would pickle a dict
     write_whole(
         path,
         lambda file: np.savez(
-            file, mean=projection.mean, components=projection.components, rows=projection.rows
+            file, mean=p.mean, components=p.components, rows=p.rows, made_by=made_by
         ),
         owner,
     )

@@ -20,12 +20,14 @@ from twinreel.extract.feed import Feed
 from twinreel.extract.forward import Runner, digest
 from twinreel.extract.manifest import Job
 from twinreel.extract.options import ExtractOptions
+from twinreel.extract.outputs import differences
 from twinreel.extract.plan import Entry, clip_task, merged
 from twinreel.extract.principal import Projection, load, save
 from twinreel.types import Floats
 
 VIDEOS = 64  # that a projection is fitted on, drawn with a fixed seed
 ROWS = 20_000
+KNOWN_BY = ("model", "weights", "preprocessing")  # what of a request tells whose rows it fits
 _POLL_S = 0.5
 
 
@@ -42,7 +44,7 @@ def settle(
     Raises:
         BadConfig: a stored one does not fit, or there are too few rows to fit one.
     """
-    if not options.embedding_size:
+    if not options.embedding_size or not jobs:
         return
     for i, entry in enumerate(list(runner.entries)):
         if runner.cut(i) or options.embedding_size == entry.spec.dim:
@@ -57,7 +59,9 @@ def settle(
                 continue
             try:
                 if not path.exists():
-                    save(path, _fit(runner, i, options, jobs, feed), claims.owner)
+                    made = _fit(runner, i, options, jobs, feed)
+                    made.made_by = {field: entry.request[field] for field in KNOWN_BY}
+                    save(path, made, claims.owner)
             finally:
                 claims.release(claim)
         projection = load(path, options.embedding_size)
@@ -65,6 +69,12 @@ def settle(
             raise BadConfig(
                 f"projection {path} is for vectors of {len(projection.mean)} numbers, "
                 f"{entry.spec.name} gives {entry.spec.dim}"
+            )
+        made_by = projection.made_by
+        if made_by and (other := differences(made_by, entry.request, KNOWN_BY)):
+            raise BadConfig(
+                f"projection {path} was fitted on rows of another network: {'; '.join(other)}; "
+                "move it away to have one fitted anew, or give the right one with --projection"
             )
         runner.project(i, projection, digest(path))
 

@@ -26,9 +26,9 @@ from twinreel.errors import BadConfig, BadManifest, ExtraMissing, OutputError
 from twinreel.extract.journey import Standing, extract
 from twinreel.extract.manifest import NEEDED, Job, from_csv
 from twinreel.extract.options import ExtractOptions
-from twinreel.extract.outputs import FORMATS, HIDDEN, SHARDED, OtherOutput, Shelf
-from twinreel.extract.plan import Entry, plan
-from twinreel.extract.status import Listener, Summary, write_status
+from twinreel.extract.outputs import FORMATS, SHARDED, OtherOutput, Shelf
+from twinreel.extract.plan import Entry, on_device, plan
+from twinreel.extract.status import STOPPED, Listener, Summary, conclude
 from twinreel.extract.whole import Meta
 from twinreel.rays import connected, spread
 
@@ -81,10 +81,14 @@ def spread_ray(
                         summary.records[record["name"]] = record
                         listener.on_record(record, summary)
         except KeyboardInterrupt:
-            summary.stopped = "stopped by the user; the same command goes on from here"
-    summary.not_reached = [j.name for j in jobs if j.name not in summary.records]
-    if (folder / HIDDEN).is_dir():
-        write_status(folder, uuid.uuid4().hex)
+            summary.stopped = STOPPED
+    owner = f"all-{uuid.uuid4().hex}"
+    if options.meta == "manifest" and not summary.stopped:
+        try:
+            Shelf(folder, options.format, options.meta, owner).gather()
+        except OutputError as error:
+            summary.stopped = str(error)
+    conclude(summary, jobs, owner)
     return summary
 
 
@@ -92,7 +96,8 @@ class Extractor:
     """An actor: jobs in, the record of each out. Keeps networks and claims from call to call."""
 
     def __init__(self, options: ExtractOptions, folder: Path, entries: list[Entry]) -> None:
-        self._options, self._folder, self._entries = options, folder, entries
+        self._options, self._folder = options, folder
+        self._entries = on_device(entries, options)
         self._standing = Standing()
         self._said: list[str] = []
         self._shelf: Shelf | None = None

@@ -8,19 +8,23 @@ Every process appends to a file of its own; here they are read together.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from twinreel.errors import NothingFound
+from twinreel.errors import NothingFound, OutputError
+from twinreel.extract.claims import Claims
+from twinreel.extract.manifest import Job
 from twinreel.extract.outputs import HIDDEN
-from twinreel.extract.whole import Meta, Notes, write_whole
+from twinreel.extract.whole import Meta, Notes, disk, write_whole
 
 FILE = "extract-status.csv"
+STOPPED = "stopped by the user; the same command goes on from here"
 STATES = ("done", "partial", "failed", "missing")
 COLUMNS = ("video", "output", "state", "rows", "stage", "reason", "seconds")
 
@@ -29,8 +33,9 @@ COLUMNS = ("video", "output", "state", "rows", "stage", "reason", "seconds")
 class Summary:
     """How a run ended.
 
-    records: one per job, by name. seconds: wall time by what was waited for. not_reached: names
-    of jobs that the run never came to.
+    records: one per job, by name. seconds: wall time by what was waited for (of several devices:
+    their mean). not_reached: names of jobs that the run never came to, or not to the end of.
+    table: the status file, where one was written.
     """
 
     folder: Path
@@ -40,6 +45,7 @@ class Summary:
     frames: int = 0
     computed: int = 0
     stopped: str = ""
+    table: Path | None = None
 
     @property
     def counts(self) -> Counter[str]:
@@ -88,26 +94,63 @@ class Listener:
             self.on_words(words)
 
 
-def read_status(folder: Path) -> list[Meta]:
-    """The latest record of every video, by name. Raises NothingFound."""
-    if not (folder / HIDDEN).is_dir():
+def read_status(folder: Path, ended: str = "") -> list[Meta]:
+    """The latest record of every video, by name.
+
+    Args:
+        ended: an owner who has nothing in work any more.
+
+    Raises:
+        NothingFound, OutputError.
+    """
+    with disk(folder):
+        there = (folder / HIDDEN).is_dir()
+    if not there:
         raise NothingFound(
             f"{folder}: no extraction has run there; name the folder that holds the outputs"
         )
     records = Notes(folder / HIDDEN, "status", uuid.uuid4().hex).refresh()
+    begun = [r for r in records.values() if r["state"] == "started"]
+    if begun:
+        # Who may not write there cannot tell the living from the dead.
+        with contextlib.suppress(OutputError), Claims(folder / HIDDEN / "claims") as claims:
+            for record in begun:
+                if record["by"] == ended or claims.ended(record["by"]):
+                    record["state"] = "not reached"
     return [records[name] for name in sorted(records)]
 
 
-def write_status(folder: Path, owner: str) -> Path:
-    """Write extract-status.csv, one line per video, whole."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", restval="")
-    writer.writeheader()
-    writer.writerows(read_status(folder))
-    path = folder / FILE
-    data = text.getvalue().encode("utf-8", "surrogateescape")
-    write_whole(path, lambda file: (file.write(data), None)[1], owner)
-    return path
+def unreached(job: Job) -> Meta:
+    """The record of a video that a run never came to."""
+    return {"name": job.name, "video": job.shown, "output": job.output, "state": "not reached"}
+
+
+def conclude(summary: Summary, jobs: Sequence[Job], owner: str = "") -> None:
+    """However a run has ended: name what it did not reach, and write extract-status.csv, one line
+    per video, whole. A disk that does not take it is told in `summary.stopped`.
+
+    Args:
+        owner: who writes; '' for a part of a run, whose table comes later.
+    """
+    missed = [unreached(j) for j in jobs if j.name not in summary.records]
+    summary.not_reached = [r["name"] for r in missed]
+    if not owner:
+        return
+    try:
+        # What an earlier run or another process knows of a video stays.
+        lines = {r["name"]: r for r in [*missed, *read_status(summary.folder, ended=owner)]}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", restval="")
+        writer.writeheader()
+        writer.writerows(lines[name] for name in sorted(lines))
+        data = text.getvalue().encode("utf-8", "surrogateescape")
+        path = summary.folder / FILE
+        write_whole(path, lambda file: (file.write(data), None)[1], owner)
+        summary.table = path
+    except NothingFound:
+        return  # it ended before there was a record
+    except OutputError as error:
+        summary.stopped = summary.stopped or str(error)
 
 
 def table(records: list[Meta]) -> str:

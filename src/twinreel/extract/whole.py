@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import time
@@ -39,7 +40,7 @@ def write_whole(path: Path, fill: Callable[[IO[bytes]], None], owner: str = "") 
     Raises:
         OutputError: the disk is full, gone or read-only.
     """
-    temp = path.with_name(f".{path.name}.part-{owner or os.getpid()}")
+    temp = path.with_name(f"{temporary(path.name)}{owner or os.getpid()}")
     with disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -53,6 +54,11 @@ def write_whole(path: Path, fill: Callable[[IO[bytes]], None], owner: str = "") 
                 temp.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
+
+
+def temporary(name: str) -> str:
+    """What a half-written file `name` is called, up to its owner: short, however long the name."""
+    return f".{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}.part-"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -113,7 +119,9 @@ class Notes:
 
     def refresh(self) -> dict[str, Meta]:
         """Read what others have added; all latest records by name."""
-        for path in sorted(self._folder.glob(f"{self._kind}-*.jsonl")):
+        with disk(self._folder):
+            paths = sorted(self._folder.glob(f"{self._kind}-*.jsonl"))
+        for path in paths:
             with disk(path), open(path, "rb") as file:
                 file.seek(self._read_to.get(path, 0))
                 data = file.read()

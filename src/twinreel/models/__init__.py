@@ -16,7 +16,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from twinreel.errors import UnknownModel
+from twinreel.errors import ModelError, UnknownModel
 
 if TYPE_CHECKING:
     from twinreel.models.network import Network
@@ -67,6 +67,7 @@ class ModelSpec:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+FILES = (".pt", ".pt2", ".pth", ".torchscript")  # networks that bring their weights
 _REGISTRY: dict[str, ModelSpec] = {}
 
 
@@ -100,6 +101,33 @@ def get(name: str) -> ModelSpec:
         hint = f"; close to it: {', '.join(near)}" if near else ""
         raise UnknownModel(f"no model is called {name!r}{hint}; `twinreel models` lists them")
     return _REGISTRY[name]
+
+
+def find(name: str, weights: str = "") -> ModelSpec:
+    """The record of a descriptor of single pictures: a registered one, or (imports torch) one of
+    another library, a file or a function, see `adapters.find`.
+
+    Raises:
+        UnknownModel, ExtraMissing, WeightsMissing; ModelError: it looks at clips.
+    """
+    spec = get(name) if not is_foreign(name) else _foreign(name, weights)
+    if spec.frames > 1:
+        raise ModelError(
+            f"model {name!r} looks at {spec.frames} pictures at a time, and pictures are compared: "
+            "choose another, or extract its features and compare these (dups --features FOLDER)"
+        )
+    return spec
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a name stands for a network of another library, a file or a function."""
+    return ":" in name or name.endswith(FILES)
+
+
+def _foreign(name: str, weights: str) -> ModelSpec:
+    from twinreel.models import adapters
+
+    return adapters.find(name, weights)
 
 
 def load(

@@ -25,9 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from twinreel.errors import ModelError, UnknownModel, WeightsMissing
-from twinreel.models import ModelSpec, get, libraries
+from twinreel.models import FILES, ModelSpec, get, libraries
 
-FILES = (".pt", ".pt2", ".pth", ".torchscript")
 _BUILDER = libraries.BUILDER
 
 
@@ -57,19 +56,23 @@ def find(
     else:
         ours = get(name)
         extra = {**ours.extra, "kind": "ours", "ref": name}
-        spec = replace(ours, builder=_BUILDER, extra=extra)
+        # What is promised of the vector's first numbers is not true of an inner layer's.
+        spec = replace(ours, builder=_BUILDER, nested=(), extra=extra)
     extra = {**spec.extra, "layer": layer, "pool": pool, "random": source.startswith("random:")}
     if clip_len:
         if spec.frames == 1:
             raise ModelError(f"clip_len {clip_len}: {name} looks at single frames; leave it out")
         spec = replace(spec, frames=clip_len)
         extra["clip_len"] = clip_len
-    identity = {**extra.get("identity", {}), **({"layer": layer, "pool": pool} if layer else {})}
+    identity = {**extra.get("identity", {}), **({"layer": layer} if layer else {})}
     if clip_len:
         identity["clip_len"] = clip_len
+    net = build(replace(spec, extra={**extra, "random": True, "pool": "none"})).eval()
+    output = _output(net, spec)
+    if layer or output.ndim > 2:  # else there is nothing to pool
+        identity["pool"] = pool
+    shape = tuple(_row(output, pool).shape[1:])
     spec = replace(spec, extra={**extra, "identity": identity})
-    net = build(replace(spec, extra={**spec.extra, "random": True})).eval()
-    shape = _shape(net, spec)
     if spec.extra["kind"] == "factory" and not source and spec.weights is None:
         spec = replace(spec, extra={**spec.extra, "state": state_of(net)})
     return replace(spec, dim=math.prod(shape), extra={**spec.extra, "shape": shape})
@@ -103,12 +106,13 @@ def state_of(net: nn.Module) -> str:
     return found.hexdigest() if state else ""
 
 
-def _shape(net: nn.Module, spec: ModelSpec) -> tuple[int, ...]:
-    """Shape of one row, found by running the network on a black input."""
+def _output(net: nn.Module, spec: ModelSpec) -> Tensor:
+    """What the network gives for a black input: (1, ...)."""
     clip = (spec.frames,) if spec.frames > 1 else ()
     with torch.inference_mode():
         try:
-            return tuple(net(torch.zeros(1, 3, *clip, *spec.size)).shape[1:])
+            output: Tensor = net(torch.zeros(1, 3, *clip, *spec.size))
+            return output
         except (RuntimeError, ValueError, TypeError) as error:
             raise ModelError(
                 f"{spec.name} does not run on {(*clip, *spec.size)}: {error}; "

@@ -128,7 +128,10 @@ def _timm(ref: str, source: str) -> ModelSpec:
         "interpolation": wants["interpolation"],
     }
     if not source:
-        folder, revision = cached(record.get("hf_hub_id") or "", "model.safetensors", f"timm:{ref}")
+        folder, revision = cached(
+            record.get("hf_hub_id") or "", "model.safetensors", f"timm:{ref}",
+            "name a checkpoint with --weights PATH, or --weights random:0 for a dry run",
+        )  # fmt: skip
         extra["file"] = str(folder / "model.safetensors")
         extra["identity"] = {"revision": revision}
     return ModelSpec(
@@ -152,8 +155,11 @@ def _make_timm(spec: ModelSpec) -> Any:
 # -- transformers -----------------------------------------------------------------------------
 
 
-def cached(repository: str, file: str, name: str) -> tuple[Path, str]:
+def cached(repository: str, file: str, name: str, otherwise: str) -> tuple[Path, str]:
     """Folder of a Hugging Face repository in the local cache, and its revision.
+
+    Args:
+        otherwise: what else than fetching it would help, for the message.
 
     Raises:
         WeightsMissing: it was not fetched.
@@ -164,8 +170,7 @@ def cached(repository: str, file: str, name: str) -> tuple[Path, str]:
         cache = _library("huggingface_hub.constants", "hf").HF_HUB_CACHE
         raise WeightsMissing(
             f"model {name!r} needs {file} of {repository or 'an unknown repository'}, which is not "
-            f"in {cache}. Run `twinreel models fetch {name}`, or name a checkpoint with --weights "
-            "PATH, or --weights random:0 for a dry run"
+            f"in {cache}. Run `twinreel models fetch {name}`, or {otherwise}"
         )
     return Path(found).parent, Path(found).parent.name
 
@@ -174,7 +179,10 @@ def _hf(ref: str, source: str) -> ModelSpec:
     library = _library("transformers", "hf")
     folder, revision = Path(ref), "local"
     if not folder.is_dir():
-        folder, revision = cached(ref, "config.json", f"hf:{ref}")
+        folder, revision = cached(
+            ref, "config.json", f"hf:{ref}",
+            "give a folder that holds it and model.safetensors as hf:FOLDER",
+        )  # fmt: skip
     config = library.AutoConfig.from_pretrained(folder, local_files_only=True)
     config = getattr(config, "vision_config", config)
     names = ("model.safetensors", "pytorch_model.bin")

@@ -108,7 +108,22 @@ def build(
             raise WeightsCorrupt(f"weights of {spec.name} do not fit its layout: {error}") from None
     # All of the vector is the same as no cut.
     cut = 0 if embedding_size == spec.dim else embedding_size
-    return Network(spec, module, digest, place, pick_dtype(precision, place), cut)
+    dtype = pick_dtype(precision, place)
+    if place.type == "cuda" and dtype == torch.float32:
+        full_fp32()
+    return Network(spec, module, digest, place, dtype, cut)
+
+
+def full_fp32() -> None:
+    """Have GPUs compute fp32 as fp32, in all of this process: by default torch convolves in TF32,
+    which keeps 10 of its 23 bits."""
+    cudnn: Any = torch.backends.cudnn
+    matmul = torch.backends.cuda.matmul
+    if hasattr(cudnn, "conv"):  # torch 2.9: from there on the older switches warn
+        for part in (cudnn.conv, matmul):
+            part.fp32_precision = "ieee"
+    else:
+        cudnn.allow_tf32 = matmul.allow_tf32 = False
 
 
 def _rounded(module: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -32,8 +32,8 @@ MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
 
 _STEM: Final = 32
-_WIDTHS: Final = (32, 64, 128, 256)
-_DEPTHS: Final = (2, 4, 8, 2)
+Shape = tuple[tuple[int, ...], tuple[int, ...]]  # widths, and how many blocks of each
+SHAPE: Final[Shape] = ((32, 64, 128, 256), (2, 4, 8, 2))
 _GEM_FLOOR: Final = 1e-4
 
 
@@ -132,13 +132,17 @@ def _released(net: TwinNet) -> TwinNet:
 
 
 class TwinNet(nn.Module):
-    """Frames in, unit descriptors out. 2.2 M parameters, 0.22 GMAC at 160 px."""
+    """Frames in, unit descriptors out. 2.2 M parameters, 0.22 GMAC at 160 px.
 
-    def __init__(self, *, fused: bool = False) -> None:
+    `shape` is another than the released one in comparisons of candidates (training/ablation.py).
+    """
+
+    def __init__(self, *, fused: bool = False, shape: Shape = SHAPE) -> None:
         super().__init__()
+        self.shape = shape
         blocks = [Block(3, _STEM, 2, fused=fused)]
         width = _STEM
-        for width_out, depth in zip(_WIDTHS, _DEPTHS, strict=True):
+        for width_out, depth in zip(*shape, strict=True):
             for i in range(depth):
                 blocks.append(Block(width, width_out, 2 if i == 0 else 1, fused=fused))
                 width = width_out
@@ -151,7 +155,7 @@ class TwinNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """float (n, 3, h, w), see `normalise` -> float32 (n, 256) of unit length."""
         y = self.blocks(x).float().clamp(min=_GEM_FLOOR)
-        y = (y * y * y).mean(dim=(2, 3)).pow(1 / 3)  # generalised mean, p = 3: (n, 256)
+        y = (y * y * y).mean(dim=(2, 3)).pow(1 / 3)  # generalised mean, p = 3: (n, width)
         if self.neck is not None:
             y = self.neck(y)
         # The head is small; float32 keeps low-precision runs close to the reference.
@@ -161,7 +165,7 @@ class TwinNet(nn.Module):
 
     def fuse(self) -> TwinNet:
         """Return the released form: same outputs (to 1e-4), plain 3x3 convolutions, eval mode."""
-        net = TwinNet(fused=True)
+        net = TwinNet(fused=True, shape=self.shape)
         for i, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             net.blocks[i] = block.fuse()

@@ -160,27 +160,27 @@ def identify(spec: ModelSpec, weights: str = "", allow_unverified: bool = False)
 
 def verify(spec: ModelSpec, weights: Weights, path: Path, allow_unverified: bool = False) -> None:
     """Raise WeightsCorrupt unless the file is the one that the record describes."""
-    if not weights.sha256:
-        found = sha256_of(path)
-        # torchvision publishes the first digits, in the file's name.
-        if not found.startswith(start := spec.extra.get("sha256_starts", "")):
-            raise WeightsCorrupt(f"{path}: sha256 is {found}, must begin with {start}; remove it")
-        if allow_unverified:
-            return
+    found = sha256_of(path)
+    if wrong := _wrong(spec, weights, found):
+        remedy = f"remove the file and run `twinreel models fetch {spec.name}`"
+        if weights.packaged:
+            remedy = "install twinreel again"
+        raise WeightsCorrupt(f"{path}: {wrong}; {remedy}, or name your own file with --weights")
+    if not weights.sha256 and not allow_unverified:
         raise WeightsCorrupt(
             f"{path}: nobody has published the sha256 of {spec.name}'s weights, so the file cannot "
             f"be told from a forged one (this one: {found}); if you trust its origin, "
             "pass --allow-unverified or name the file with --weights"
         )
-    found = sha256_of(path)
-    if found != weights.sha256:
-        remedy = f"remove the file and run `twinreel models fetch {spec.name}`"
-        if weights.packaged:
-            remedy = "install twinreel again"
-        raise WeightsCorrupt(
-            f"{path}: sha256 is {found}, must be {weights.sha256}; {remedy}, or name your own file "
-            "with --weights"
-        )
+
+
+def _wrong(spec: ModelSpec, weights: Weights, found: str) -> str:
+    """In what the sha256 of a file is not that of the record; '' if it is."""
+    if weights.sha256:
+        return "" if found == weights.sha256 else f"sha256 is {found}, must be {weights.sha256}"
+    # torchvision publishes the first digits, in the file's name.
+    start = spec.extra.get("sha256_starts", "")
+    return "" if found.startswith(start) else f"sha256 is {found}, must begin with {start}"
 
 
 def missing(spec: ModelSpec, weights: Weights, path: Path) -> str:
@@ -246,7 +246,7 @@ def fetch(
 
     Raises:
         WeightsMissing: the server did not give it.
-        WeightsCorrupt: what came is not the file that the record describes.
+        WeightsCorrupt: what came is not the file that the record describes, or nobody could tell.
     """
     import urllib.error
     import urllib.request
@@ -257,6 +257,12 @@ def fetch(
     if path.is_file():
         verify(spec, spec.weights, path, allow_unverified)
         return path
+    if not spec.weights.sha256 and not allow_unverified:
+        raise WeightsCorrupt(
+            f"{spec.weights.url}: nobody has published the sha256 of {spec.name}'s weights, so "
+            "what comes cannot be told from a forged file; if you trust its origin, pass "
+            "--allow-unverified"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     temp = Path(name)
@@ -279,7 +285,11 @@ def fetch(
             os.fsync(file.fileno())
         if told and done != told:
             raise WeightsCorrupt(f"{spec.weights.url}: {done} of {told} bytes came; try again")
-        verify(spec, spec.weights, temp, allow_unverified)
+        if wrong := _wrong(spec, spec.weights, sha256_of(temp)):
+            raise WeightsCorrupt(
+                f"{spec.weights.url}: another file came than was published: {wrong}; try again, or "
+                "name your own file with --weights"
+            )
         os.replace(temp, path)
     finally:
         temp.unlink(missing_ok=True)

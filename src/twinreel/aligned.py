@@ -141,21 +141,26 @@ MIRRORED_BY = 0.03  # the mirror image must fit this much better
 
 
 def is_mirrored(a: Pixels, b: Pixels) -> bool:
-    """Whether b's pictures, uint8 (n, h, w, 3), are rather mirror images of a's.
+    """Whether b's pictures, uint8 (n, h, w, 3), are rather mirror images of a's, left to right.
 
     By correlation of coarse grey pictures, their brightness and contrast levelled; False where
-    there are none, or where left and right cannot be told apart.
+    there are none, where left and right cannot be told apart, or where some turn fits better: the
+    mirror image of a picture that stands on its head fits as well as it does itself, badly.
     """
     if not len(a):
         return False
     grey_a, grey_b = _shrunk(a, 20).reshape(len(a), -1), _shrunk(b, 20)
-    turned = grey_b[:, :, ::-1].reshape(len(b), -1)
     grey_a = grey_a - grey_a.mean(axis=1, keepdims=True)
-    plain, other = (
-        float(np.mean([np.corrcoef(x, y)[0, 1] for x, y in zip(grey_a, g, strict=True)]))
-        for g in (grey_b.reshape(len(b), -1), turned)
-    )
-    return bool(other > plain + MIRRORED_BY)
+
+    def fit(turns: int, mirrored: bool) -> float:
+        other = np.rot90(grey_b, turns, axes=(1, 2))
+        rows = (other[:, :, ::-1] if mirrored else other).reshape(len(b), -1)
+        return float(np.mean([np.corrcoef(x, y)[0, 1] for x, y in zip(grey_a, rows, strict=True)]))
+
+    mirror = fit(0, True)
+    if mirror <= fit(0, False) + MIRRORED_BY:
+        return False
+    return mirror > max(fit(turns, flipped) for turns in (1, 2, 3) for flipped in (False, True))
 
 
 def compare_pictures(a: Pixels, b: Pixels) -> Difference | None:

@@ -148,6 +148,15 @@ def test_mirrors() -> None:
     assert not is_mirrored(film(1), film(1, noisy))
 
 
+def test_what_is_turned_is_not_mirrored() -> None:
+    y, x = np.mgrid[0:40, 0:40]
+    slope = np.repeat(2 * (2 * x + y)[None, :, :, None], 3, axis=3).astype(np.uint8)
+    assert is_mirrored(slope, slope[:, :, ::-1])
+    # On its head its mirror image is more like it than it is; the right turn is most.
+    assert not is_mirrored(slope, slope[:, ::-1, ::-1])
+    assert not is_mirrored(slope, np.rot90(slope, 1, axes=(1, 2)))
+
+
 def test_a_difference_reads_both_ways() -> None:
     d = Difference(seen=(0.1, 0.1, 0.9, 0.9), overlay="b", fit=0.97)
     assert d.swapped().shown == d.seen

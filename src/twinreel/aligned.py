@@ -65,6 +65,16 @@ class Difference:
         """Share of b's area that a does not show."""
         return _missing(self.shown)
 
+    @property
+    def height_in_a(self) -> float:
+        """Share of a's height that b shows."""
+        return self.seen[3] - self.seen[1] if self.cut_from_a else 1.0
+
+    @property
+    def height_in_b(self) -> float:
+        """Share of b's height that a shows."""
+        return self.shown[3] - self.shown[1] if self.cut_from_b else 1.0
+
     def swapped(self) -> Difference:
         """The same, read from the other video."""
         side = {"a": "b", "b": "a"}.get(self.overlay, self.overlay)

@@ -62,7 +62,7 @@ def _content(video: Video, keep: Video, found: Match | None, views: Views) -> It
     if seen and seen.cut_from_b > MUCH_CUT:
         yield f"picture: {seen.cut_from_b:.0%} of it, which the kept file does not show"
     if seen and seen.cut_from_a > MUCH_CUT:
-        side = (1 - seen.cut_from_a) ** 0.5
+        side = seen.height_in_a
         if video.detail > MUCH_SHARPER * keep.detail * side:
             yield f"picture: the kept file shows it shrunk, to {side:.0%}, inside another one"
     if views.misfit(keep, video):

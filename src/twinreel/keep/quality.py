@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from twinreel.keep.race import Race, Say, name_of, size_of
@@ -11,11 +10,13 @@ from twinreel.types import Video
 
 DETAIL_TOLERANCE = 0.15  # measured detail varies by this much between encodes of one picture
 PIXELS_TOLERANCE = 0.10
+LINES_TOLERANCE = 0.05
 BITRATE_TOLERANCE = 0.30  # no closer than encoders of one codec are to each other
 USED_TOLERANCE = 0.03  # share of the frame; borders are found to about a line
 AGE_TOLERANCE_NS = 2_000_000_000  # FAT keeps even seconds
 FPS_TOLERANCE = 0.01  # 24.00 and 23.976 are one rate
 WORTH_TOLERANCE = 0.10  # of bits in which more detail is no contradiction
+SAME_AREA = 0.96  # of the largest: not more cut away than the search is off by
 MUCH_CUT = 0.45  # share of a picture: so much more may be another video beside this one
 # So much more real detail outweighs a logo or a cut border.
 MUCH_SHARPER = 1.5
@@ -38,61 +39,60 @@ def by_picture(race: Race, views: Views) -> None:
         )
     pivot = max(race.left, key=lambda v: (v.detail, stored_pixels(v), v.path))
     seen = {v.path: views.difference(pivot, v) for v in race.left if v is not pivot}
-    area = {pivot.path: 1.0}
+    area, tall = {pivot.path: 1.0}, {pivot.path: 1.0}
     marked = {pivot.path: any(d and d.overlay == "a" for d in seen.values())}
     for path, d in seen.items():
         # In units of the pivot's picture.
         area[path] = 1.0 if d is None else (1 - d.cut_from_a) / (1 - d.cut_from_b)
+        tall[path] = 1.0 if d is None else d.height_in_a / d.height_in_b
         marked[path] = d is not None and (
             d.overlay == "b" or (not d.overlay and marked[pivot.path])
         )
 
     def detail(v: Video) -> float:
-        return v.detail / math.sqrt(area[v.path])
+        return v.detail / tall[v.path]
 
-    def is_small(v: Video) -> bool:
-        return area[v.path] < (1 - MUCH_CUT) * max(area.values())
-
+    # A small part with much more detail than the whole was not cut out of it: the whole shows it
+    # shrunk, beside other things, whose edges may be sharper than the picture ever was.
+    largest = max(area.values())
+    enough = MUCH_SHARPER * max(detail(v) for v in race.left if area[v.path] > largest * SAME_AREA)
+    race.keep(
+        [
+            v
+            for v in race.left
+            if area[v.path] < (1 - MUCH_CUT) * largest and detail(v) >= enough > 0
+        ],
+        lambda a, b: f"at its full size, {name_of(b, a)} shows it shrunk",
+    )
+    largest = max(area[v.path] for v in race.left)
     _unless_sharper(
         race,
-        [v for v in race.left if area[v.path] > max(area.values()) * 0.96],
+        [v for v in race.left if area[v.path] > largest * SAME_AREA],
         detail,
         lambda a, b: (
             f"the whole picture: {1 - area[b.path] / area[a.path]:.0%} of it is cut away "
             f"in {name_of(b, a)}"
         ),
-        is_small,
     )
     _unless_sharper(
         race,
         [v for v in race.left if not marked[v.path]],
         detail,
         lambda a, b: f"nothing laid over the picture, unlike {name_of(b, a)}",
-        is_small,
     )
 
 
 def _unless_sharper(
-    race: Race,
-    better: list[Video],
-    detail: Callable[[Video], float],
-    say: Say,
-    is_small: Callable[[Video], bool] = lambda v: False,
+    race: Race, better: list[Video], detail: Callable[[Video], float], say: Say
 ) -> None:
     """Stay: `better`, and who has so much more real detail that the flaw is outweighed.
 
-    Letters are sharp themselves, so the larger detail must have the lines to be held in; not where
-    a picture `is_small` in the others: with more detail than is there it was not cut out of them,
-    they show it shrunk.
+    Letters are sharp themselves, so the larger detail must have the lines to be held in.
     """
     if better:
         enough = MUCH_SHARPER * max(detail(v) for v in better)
         lines = MUCH_SHARPER * max(v.info.coded_height for v in better)
-        sharper = [
-            v
-            for v in race.left
-            if (v.info.coded_height >= lines or is_small(v)) and detail(v) >= enough > 0
-        ]
+        sharper = [v for v in race.left if v.info.coded_height >= lines and detail(v) >= enough > 0]
         race.keep(better + sharper, say)
 
 
@@ -132,10 +132,11 @@ def _believed(video: Video, others: Sequence[Video]) -> float:
 
 
 def _not_upscaled(race: Race) -> None:
-    """More pixels that hold no more detail are an upscale, unless the larger file is the older.
+    """More lines that hold no more detail are an upscale, unless the larger file is the older.
 
     The detail of what is left is the same within the tolerance. A soft picture and its reduced
-    copy look alike in that; what was there first cannot have been made from the other.
+    copy look alike in that; what was there first cannot have been made from the other. Detail is
+    measured upright: of a picture that is only wider it says nothing.
     """
     if not all(v.detail for v in race.left):
         return
@@ -144,9 +145,14 @@ def _not_upscaled(race: Race) -> None:
     def upscale(v: Video) -> bool:
         age = v.file.mtime_ns - least.file.mtime_ns
         newer = age > -AGE_TOLERANCE_NS and (age > AGE_TOLERANCE_NS or v.detail <= least.detail)
-        return newer and stored_pixels(v) * (1 - PIXELS_TOLERANCE) > stored_pixels(least)
+        return newer and _lines(v) * (1 - LINES_TOLERANCE) > _lines(least)
 
     race.keep([v for v in race.left if not upscale(v)], _say_upscale)
+
+
+def _lines(v: Video) -> float:
+    """Stored lines inside the borders."""
+    return v.info.coded_height * (v.picture[3] - v.picture[1])
 
 
 def _say_upscale(a: Video, b: Video) -> str:

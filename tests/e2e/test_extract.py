@@ -24,10 +24,11 @@ from tests import videos
 from tests.e2e import command, unruly
 from twinreel import models
 from twinreel.errors import BadConfig, WeightsMissing
-from twinreel.extract import cli, devices, journey, ray_runner, whole
+from twinreel.extract import cli, devices, hardware, journey, ray_runner, whole
 from twinreel.extract.claims import Claim, Claims
 from twinreel.extract.cli import _progress, extract_command, models_command
-from twinreel.extract.devices import _gpu_files, spread
+from twinreel.extract.devices import spread
+from twinreel.extract.hardware import gpu_files
 from twinreel.extract.journey import extract
 from twinreel.extract.manifest import from_csv, from_files
 from twinreel.extract.options import ExtractOptions
@@ -412,6 +413,7 @@ def test_another_pooling_is_another_output(films: Path, tmp_path: Path) -> None:
 def test_what_auto_came_to_is_part_of_an_output(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hardware, "is_plain_cpu", lambda device: False)  # torch is asked
     monkeypatch.setattr(network, "pick_dtype", lambda precision, device: torch.float32)
     assert _run(films, tmp_path, precision="auto").exit_code == 0
     words = json.loads((tmp_path / "a/x.mp4.npy.json").read_text())
@@ -557,7 +559,7 @@ def test_seed_exact_repeats_what_the_seed_does_with_short_videos(tmp_path: Path)
     assert {np.load(p).shape for p in (tmp_path / "right").rglob("*.npy")} == {(1, 48)}
 
 
-@pytest.mark.skipif(bool(_gpu_files()), reason="a GPU is here: nothing falls back")
+@pytest.mark.skipif(gpu_files(), reason="a GPU is here: nothing falls back")
 def test_without_a_gpu_its_decoder_is_replaced_and_said_once(films: Path, tmp_path: Path) -> None:
     said: list[str] = []
     jobs = _jobs(films, tmp_path)

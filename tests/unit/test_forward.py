@@ -139,7 +139,7 @@ def test_rows_are_cut_where_the_network_is_trained_for_it() -> None:
 def test_devices_are_those_named_else_all_gpus_else_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices.chosen(ExtractOptions(devices="0, cuda:2,cpu")) == ["cuda:0", "cuda:2", "cpu"]
     assert devices.chosen(ExtractOptions(device="cuda:1")) == ["cuda:1"]
-    monkeypatch.setattr(devices, "_gpu_files", lambda: True)
+    monkeypatch.setattr(devices, "gpu_files", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for count, names in ((1, ["auto"]), (3, ["cuda:0", "cuda:1", "cuda:2"])):
         monkeypatch.setattr(torch.cuda, "device_count", lambda n=count: n)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from twinreel.errors import BadConfig, WeightsMissing
+from twinreel.extract import hardware
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.plan import note, on_device, plan
 from twinreel.models import network, weights
@@ -46,6 +49,7 @@ def test_the_seeds_path_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_what_auto_comes_to_is_what_outputs_say(
     dtype: torch.dtype, used: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hardware, "is_plain_cpu", lambda device: False)
     monkeypatch.setattr(network, "pick_dtype", lambda precision, device: dtype)
     given = {"model": ("resnet18",), "weights": ("random:0",), "device": "cpu"}
     options = ExtractOptions(**given, precision="auto")  # type: ignore[arg-type]
@@ -61,3 +65,23 @@ def test_metadata_says_what_was_assumed() -> None:
     assert "no `twinreel` record" in note(bare)["assumed"]
     drawn = plan(ExtractOptions(model=("tests.e2e.nets:grid",), weights=("random:3",)))[0]
     assert list(note(drawn)) == ["warning"]
+
+
+def test_on_a_plain_cpu_nobody_waits_for_torch() -> None:
+    code = """
+import sys
+from twinreel.extract import plan
+from twinreel.extract.options import ExtractOptions
+plan.hardware.is_plain_cpu = lambda device: True
+options = ExtractOptions(model=("dctgrad.v1",))
+(entry,) = plan.on_device(plan.plan(options), options)
+print(entry.request["output"]["precision"], "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["fp32", "False"]
+
+
+def test_where_torch_must_be_asked_what_auto_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "gpu_files", lambda: True)
+    assert not hardware.is_plain_cpu("auto")
+    assert not hardware.is_plain_cpu("cuda:0") and not hardware.is_plain_cpu("mps")

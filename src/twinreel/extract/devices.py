@@ -8,7 +8,6 @@ its own process with it.
 
 from __future__ import annotations
 
-import glob
 import multiprocessing
 import os
 import signal
@@ -21,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from twinreel.extract.hardware import gpu_files
 from twinreel.extract.journey import extract
 from twinreel.extract.manifest import Job
 from twinreel.extract.options import ExtractOptions
@@ -35,17 +35,12 @@ def chosen(options: ExtractOptions) -> list[str]:
         return [f"cuda:{n}" if n.isdigit() else n for n in names]
     if options.device != "auto":
         return [options.device]
-    if sys.platform == "linux" and not _gpu_files():
+    if sys.platform == "linux" and not gpu_files():
         return ["auto"]  # without loading torch: a run with nothing left to do ends at once
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [f"cuda:{i}" for i in range(count)] if count > 1 else ["auto"]
-
-
-def _gpu_files() -> bool:
-    """Whether Linux shows a GPU's device file (dxg: inside Windows; kfd: AMD)."""
-    return bool(glob.glob("/dev/nvidia[0-9]*") or glob.glob("/dev/dxg") or glob.glob("/dev/kfd"))
 
 
 def spread(

@@ -15,8 +15,11 @@ an MPEG-4 decoded elsewhere has other last bits, and an output would depend on w
 from __future__ import annotations
 
 import contextlib
+import glob
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import av
@@ -31,6 +34,22 @@ COPIED = frozenset({"nv12", "p010le", "p016le"})  # the same, as it comes from a
 
 # The first context of a device stays open: a new one costs as much as a short video.
 _contexts: dict[str, Any] = {}
+
+
+def gpu_files() -> bool:
+    """Whether Linux shows a GPU's device file (dxg: inside Windows; kfd: AMD)."""
+    return bool(glob.glob("/dev/nvidia[0-9]*") or glob.glob("/dev/dxg") or glob.glob("/dev/kfd"))
+
+
+def is_plain_cpu(device: str) -> bool:
+    """Whether the network is known to run on a CPU without AMX; False where only torch can tell.
+    Loading it takes seconds, for which a run with nothing left to do should not wait."""
+    if sys.platform != "linux" or not (device == "cpu" or (device == "auto" and not gpu_files())):
+        return False
+    try:
+        return "amx_tile" not in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
 
 
 def chosen(where: str, device: str) -> str:

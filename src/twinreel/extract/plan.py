@@ -161,10 +161,12 @@ def on_device(entries: list[Entry], options: ExtractOptions) -> list[Entry]:
     """
     if options.precision != "auto":
         return entries
-    from twinreel.models.network import pick_device, pick_dtype
+    used = "fp32"
+    if not hardware.is_plain_cpu(options.device):
+        from twinreel.models.network import pick_device, pick_dtype
 
-    dtype = pick_dtype("auto", pick_device(options.device))
-    used = "bf16" if str(dtype) == "torch.bfloat16" else "fp32"
+        dtype = pick_dtype("auto", pick_device(options.device))
+        used = "bf16" if str(dtype) == "torch.bfloat16" else "fp32"
     return [
         replace(e, request={**e.request, "output": {**e.request["output"], "precision": used}})
         for e in entries

@@ -54,9 +54,20 @@ def test_bf16_rows_point_where_fp32_rows_do(name: str) -> None:
 
 def test_bf16_leaves_the_statistics_of_normalisation_as_they_are() -> None:
     full, half = (models.load("resnet18", "random:7", "cpu", p).module for p in ("fp32", "bf16"))
+    full, half = full.layer4[1], half.layer4[1]
     assert half.conv1.weight.dtype == torch.bfloat16
     for name in ("weight", "bias", "running_mean", "running_var"):
         assert torch.equal(getattr(half.bn1, name), getattr(full.bn1, name))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnext101-3d"])
+def test_bf16_leaves_the_first_parts_of_a_residual_network_as_they_are(name: str) -> None:
+    full, half = (models.load(name, "random:7", "cpu", p).module for p in ("fp32", "bf16"))
+    assert {"conv1", "layer1"} < set(half.fp32_parts)
+    kept = {k: v for k, v in half.state_dict().items() if k.split(".")[0] in half.fp32_parts}
+    assert all(torch.equal(v, full.state_dict()[k]) for k, v in kept.items())
+    rest = {v.dtype for k, v in half.state_dict().items() if "conv" in k and k not in kept}
+    assert rest == {torch.bfloat16}
 
 
 def test_fp32_is_not_tf32() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from twinreel import models
 from twinreel.extract.clips import ClipTask, Rows, Sampling, Take, unroll
 from twinreel.extract.filters import View
 
@@ -31,6 +32,10 @@ FRAMES = {
     ("car", "2d"): "d60c98d490e8273fb36de0bd1310f8d7a119f22b6a4f8272f90e2a2c600fe342",
     ("car", "3d"): "2d0ebbb2984a268ff9d01c298dd6ed4c6461cae3b5d5f3e1d376489d1f9bc308",
 }
+SAMPLINGS = (
+    Sampling("fps", 1.0, takes=(Take(View((224, 224), "short")),)),
+    Sampling("fps", 24.0, takes=(Take(View((112, 112), "crop"), 16, 16),)),
+)
 COUNTS = {("bbb", "2d"): 30, ("bbb", "3d"): 720, ("car", "2d"): 30, ("car", "3d"): 724}
 
 pytestmark = [
@@ -41,13 +46,9 @@ pytestmark = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_decode_gives_the_seed_frames_of_both_types(name: str) -> None:
-    samplings = (
-        Sampling("fps", 1.0, takes=(Take(View((224, 224), "short")),)),
-        Sampling("fps", 24.0, takes=(Take(View((112, 112), "crop"), 16, 16),)),
-    )
     digests = [hashlib.sha256(), hashlib.sha256()]
     left = [COUNTS[name, "2d"], COUNTS[name, "3d"]]
-    for item in unroll(ClipTask(str(VIDEOS / NAMES[name]), samplings)):
+    for item in unroll(ClipTask(str(VIDEOS / NAMES[name]), SAMPLINGS)):
         if isinstance(item, Rows):
             # Of the padded last clip only the real frames count.
             frames = item.pixels.reshape(-1, *item.pixels.shape[-3:])[: left[item.sampling]]
@@ -83,6 +84,26 @@ def test_the_seed_command_line_gives_the_seed_rows(kind: str, arch: str, tmp_pat
         most = np.abs(seed_raw).max(axis=1, keepdims=True)
         assert np.all(np.abs(raw - seed_raw) <= 1e-4 * most)
         _same_rows(raw, np.load(KIT / f"{name}_{kind}.npy"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "arch", "model"),
+    [("2d", "resnet152", "resnet152"), ("3d", "resnext101", "resnext101-3d")],
+)
+def test_bf16_rows_point_where_the_seed_rows_do(
+    kind: str, arch: str, model: str, tmp_path: Path
+) -> None:
+    """Two at most, as a CPU without bf16 is slow at it; the first is a black picture's, where
+    rounding shows most."""
+    checkpoint = tmp_path / f"{arch}.pth"
+    subprocess.run([sys.executable, KIT / "seeded_weights.py", arch, checkpoint], check=True)
+    which = ("2d", "3d").index(kind)
+    task = ClipTask(str(VIDEOS / NAMES["bbb"]), (SAMPLINGS[which],))
+    rows = next(item for item in unroll(task) if isinstance(item, Rows)).pixels[:2]
+    half = models.load(model, str(checkpoint), "cpu", "bf16")(rows)
+    full = np.load(KIT / f"bbb_{kind}_raw.npy")[: len(rows)]
+    cosine = (half * full).sum(1) / np.linalg.norm(half, axis=1) / np.linalg.norm(full, axis=1)
+    assert cosine.min() >= 0.999
 
 
 def _same_rows(raw: np.ndarray, seed: np.ndarray) -> None:

@@ -42,6 +42,7 @@ class Network:
         self.embedding_size = embedding_size
         self.dim = embedding_size or spec.dim
         self.module = _rounded(module.to(device=device), dtype).eval()
+        self._takes = torch.float32 if _fp32_parts(module) else dtype
         if spec.frames == 1:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         shape = (1, 3) + (1,) * (2 if spec.frames == 1 else 3)
@@ -57,7 +58,7 @@ class Network:
     @property
     def is_emulated(self) -> bool:
         """Whether it is bf16 on a CPU for which PyTorch has no fast bf16: a reference path computes
-        it, some thirty times as slowly as fp32 (3d, AVX2)."""
+        it, some ten times as slowly as fp32 (3d, AVX2)."""
         return (
             self.dtype == torch.bfloat16
             and self.device.type == "cpu"
@@ -73,7 +74,7 @@ class Network:
                 f"{self.spec.name} takes uint8 RGB pictures, got {x.dtype} {tuple(x.shape)}"
             )
         x = x.movedim(-1, 1).to(torch.float32)
-        return torch.addcmul(self._bias, x, self._gain).to(self.dtype)
+        return torch.addcmul(self._bias, x, self._gain).to(self._takes)
 
     @torch.inference_mode()
     def __call__(self, pixels: npt.NDArray[np.uint8] | torch.Tensor) -> Floats:
@@ -127,16 +128,22 @@ def full_fp32() -> None:
 
 
 def _rounded(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The module in that arithmetic, but for batch normalisation, which keeps its fp32 statistics:
-    they scale whole channels, and rounded ones are wrong the same way in every row."""
+    """The module in that arithmetic, but for its fp32_parts and for batch normalisation, whose
+    statistics scale whole channels: rounded, they are wrong the same way in every row."""
     if dtype == torch.float32 or isinstance(module, torch.jit.ScriptModule):
         return module.to(dtype=dtype)
-    kept = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = _fp32_parts(module)
+    kept += [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     states = [{name: t.clone() for name, t in m.state_dict().items()} for m in kept]
     module.to(dtype=dtype)
-    for norm, state in zip(kept, states, strict=True):
-        norm.float().load_state_dict(state)
+    for part, state in zip(kept, states, strict=True):
+        part.float().load_state_dict(state)
     return module
+
+
+def _fp32_parts(module: nn.Module) -> list[nn.Module]:
+    """The first parts of a network that stay fp32 whatever it computes in (see ResNet)."""
+    return [module.get_submodule(name) for name in getattr(module, "fp32_parts", ())]
 
 
 def _builder(dotted: str) -> Any:

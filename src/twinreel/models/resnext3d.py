@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twinreel.models.resnet import add_layers
+from twinreel.models.resnet import add_layers, through_layers
 
 if TYPE_CHECKING:
     from twinreel.models import ModelSpec
@@ -54,7 +54,9 @@ class Block(nn.Module):
 
 
 class ResNeXt3D(nn.Module):
-    """See the module's docstring."""
+    """See the module's docstring. `fp32_parts`: as in ResNet; layer2 rounds little here."""
+
+    fp32_parts = ("conv1", "bn1", "layer1")
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,8 +68,7 @@ class ResNeXt3D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """float (n, 3, 16, 112, 112) -> (n, 2048)"""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
-        for i in range(1, 5):
-            x = getattr(self, f"layer{i}")(x)
+        x = through_layers(self, x)
         if x.shape[2:] != _LAST:
             raise ValueError(
                 f"clips must be 16 frames of 112 x 112 px, got a last map of {tuple(x.shape[2:])}"

@@ -29,7 +29,7 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 10  # part of the name under which a verdict is remembered
+VERSION = 11  # part of the name under which a verdict is remembered
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
@@ -356,7 +356,9 @@ def _task(m: Match, name: str, look: Look) -> tuple[CloserTask, Match] | None:
     a, b = look.reader(way.a), look.reader(way.b)
     reach = min(0.6 * max(step_of(a), step_of(b)), REACH_S)
     lines, picture = possible_lines(way, a, b), look.picture(way.b)
-    task = CloserTask(look.path[way.b], tuple(strip), lines, reach, picture, look.size, name)
+    task = CloserTask(
+        look.path[way.b], tuple(strip), lines, reach, picture, look.size, name, look.calibration
+    )
     return task, way
 
 
@@ -389,14 +391,13 @@ def possible_lines(m: Match, a: Features, b: Features) -> tuple[Line, ...]:
 def _told(m: Match, closer: Closer, look: Look) -> Match:
     """The match with the score that the closer look gives it, and what it saw."""
     a, b = look.reader(m.a), look.reader(m.b)
-    score = closer_score(closer, look.calibration)
-    if is_short(m.segments) and closer.witness.correlation < SHORT_AGREES:
-        score = min(score, SHORT_SCORE)
+    score = closer.score(look.calibration)
     segments, cover_a, cover_b, relation = m.segments, m.coverage_a, m.coverage_b, m.relation
     line = closer.line
     seen_s = closer.span[1] - closer.span[0]
     if score > 0.5 and not (
-        any(_near(s, line) for s in segments)
+        not closer.alone
+        and any(_near(s, line) for s in segments)
         and seen_s <= sum(s.a[1] - s.a[0] for s in segments) + MORE_S
     ):
         # The descriptors had laid them on each other at other times, or seen less of it.
@@ -407,6 +408,9 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
         segments = (Segment((start, end), there, line.speed),)
         cover_a, cover_b = covered([(start, end)], a.duration_s), covered([there], b.duration_s)
         relation = relation_of(cover_a, cover_b)
+    short = is_short(m.segments) or is_short(segments)
+    if short and closer.witness.correlation < SHORT_AGREES:
+        score = min(score, SHORT_SCORE)
     if closer.place.mirrored and not closer.place.turns and score > 0.5:
         segments = tuple(replace(s, mirrored=True) for s in segments)
     return Match(m.a, m.b, score, relation, segments, cover_a, cover_b)
@@ -417,15 +421,3 @@ def _near(s: Segment, line: Line) -> bool:
     middle = (s.a[0] + s.a[1]) / 2
     there = s.b[0] + (middle - s.a[0]) * s.speed
     return abs(line.speed * middle + line.offset - there) <= max(1.0, 2 * REACH_S)
-
-
-def closer_score(closer: Closer, calibration: Calibration) -> float:
-    """Probability from what the pictures say, 0..1.
-
-    What the descriptors say is left out: their alignment was chosen for it among many.
-    """
-    heard = (closer.witness.correlation, closer.witness.vector()[3])
-    x = calibration.closer_bias + sum(
-        w * v for w, v in zip(calibration.closer_weights, heard, strict=True)
-    )
-    return 1 / (1 + math.exp(-max(-60.0, min(60.0, x))))

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from tests import videos
-from twinreel import doubt, models
+from twinreel import closer, doubt, models
 from twinreel.closer import Closer, CloserTask, Line, look_closer
 from twinreel.compare import Calibration, Witness
 from twinreel.decode import Looked, LookTask, look
-from twinreel.doubt import WHOLES, Doubts, Look, closer_score, families, look_again
+from twinreel.doubt import WHOLES, Doubts, Look, families, look_again
 from twinreel.embed import features
 from twinreel.exact import content_key
 from twinreel.options import SampleOptions
@@ -36,9 +36,14 @@ def _looked(path: Path) -> Looked:
     return last
 
 
-def _closer(a: Path, b: Path, *lines: Line, reach_s: float = 0.4) -> Closer | None:
+TWIN = Calibration(**models.get("twin.v1").extra["calibration"])
+
+
+def _closer(
+    a: Path, b: Path, *lines: Line, reach_s: float = 0.4, calibration: Calibration | None = None
+) -> Closer | None:
     task = CloserTask(str(b), _looked(a).thumbs, lines or (LINE,), reach_s, _looked(b).picture)
-    return look_closer(task)
+    return look_closer(replace(task, calibration=calibration or task.calibration))
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +109,7 @@ def test_the_same_clock_in_the_corner_of_two_slides_proves_nothing(
     ]
     found = _closer(*paths)
     assert found is not None and found.witness.correlation > 0.5 and found.fit > 0.8
-    calibration = Calibration(**models.get("twin.v1").extra["calibration"])
-    assert closer_score(found, calibration) < most
+    assert found.score(TWIN) < most
 
 
 def test_of_several_lines_the_right_one_is_taken(source: Path, tmp_path: Path) -> None:
@@ -140,6 +144,71 @@ def test_seconds_beyond_the_end_of_a_piece_are_no_witness(source: Path, tmp_path
     assert found is not None and found.witness.correlation > 0.9
     assert found.span[0] == 0 and 2.9 <= found.span[1] <= 3.5
     assert found.moments < len(_looked(source).thumbs)
+
+
+def _room(until_s: float) -> Callable[[Any, float], Any]:
+    """A room that never changes, and somebody who walks through it, from then on another way."""
+    walls = np.random.default_rng(0).integers(60, 200, (9, 16, 3), np.uint8)
+    ways = np.random.default_rng(1).uniform(0, 6.3, (2, 4))
+
+    def paint(frame: Any, t: float) -> Any:
+        out = walls.repeat(20, 0).repeat(20, 1)
+        one, two, three, four = ways[int(t > until_s)]
+        x = int(140 + 70 * np.sin(1.1 * t + one) + 60 * np.sin(2.3 * t + two))
+        y = int(70 + 30 * np.sin(1.7 * t + three) + 25 * np.sin(0.9 * t + four))
+        out[y : y + 26, x : x + 20] = 250
+        return out
+
+    return paint
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same to 3.5 s."""
+    folder = tmp_path_factory.mktemp("rooms")
+    return tuple(  # type: ignore[return-value]
+        videos.make(folder / f"{n}.mp4", 6, number=False, edit=_room(until))
+        for n, until in enumerate((9.0, 3.5))
+    )
+
+
+def test_one_half_may_show_what_the_whole_does_not(rooms: tuple[Path, Path]) -> None:
+    plain = _closer(*rooms)
+    assert plain is not None and not plain.half and plain.score(TWIN) < 0.5
+    found = _closer(*rooms, calibration=TWIN)
+    assert found is not None and found.half and found.alone
+    assert found.score(TWIN) > 0.9 and found.span[0] == 0 and 2.4 <= found.span[1] <= 3.5
+    # A half is the best of several tries: it has to show more than a whole.
+    assert found.score(TWIN) < replace(found, half=False).score(TWIN)
+
+
+def test_what_one_half_shows_is_shared_in_that_half_alone(
+    rooms: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with Library.open(tmp_path / "l.db") as library:
+        ka, kb = sorted(_put(library, path) for path in rooms)
+        paths = {content_key(p): str(p) for p in rooms}
+        m = Match(ka, kb, 0.3, "copy", (Segment((0.0, 6.0), (0.0, 6.0)),), 1.0, 1.0)
+        stage = replace(_stage(library, paths), calibration=TWIN)
+        ((told, _),) = look_again([m], stage, _QUIET)
+    assert told.score > 0.9 and told.relation != "copy"
+    assert max(told.coverage_a, told.coverage_b) < 0.7
+    assert all(s.a[1] < 4 for s in told.segments)
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_a_half_speaks_for_the_rest_where_that_is_still(still: bool) -> None:
+    rng = np.random.default_rng(2)
+    picture = rng.normal(size=1600)
+    moves, noise, others = (size * rng.normal(size=(2, 24, 1600)) for size in (0.3, 0.03, 0.35))
+    moves[1] = moves[0]
+    moves[:, 12:] = 0 if still else others[:, 12:]
+    a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in picture + moves + noise)
+    seen = closer._Seen(LINE, [0.25 * n for n in range(24)], a, b, (a * b).sum(axis=1))
+    strict = Calibration(closer_weights=(1000.0, 0.0), closer_bias=-985.0)
+    told = closer._heard_in(CloserTask("", (), (), 0.4, calibration=strict), seen, Place(), 0, 24)
+    assert told.half and told.alone != still
+    assert told.span == ((0.0, 5.75) if still else (0.0, 2.75))
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -422,7 +491,7 @@ def test_proof_raises_the_score() -> None:
         witness = Witness(0.9, correlation, 1.0, 4.0)
         return Closer(witness, 0.9, 20, LINE, Place(), (0.0, 6.0))
 
-    low, high = (closer_score(seen(c), CALIBRATION) for c in (0.2, 0.95))
+    low, high = (seen(c).score(CALIBRATION) for c in (0.2, 0.95))
     assert low < 0.5 < high
-    assert closer_score(seen(0.0), CALIBRATION) == pytest.approx(1 / (1 + math.exp(4)))
+    assert seen(0.0).score(CALIBRATION) == pytest.approx(1 / (1 + math.exp(4)))
     assert WHOLES.looks >= 1

@@ -19,7 +19,7 @@ import numpy as np
 from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Segment
 
-VERSION = 12  # part of every context: pairs scored by other rules are never mixed
+VERSION = 13  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
@@ -215,7 +215,7 @@ def relation_of(cover_a: float, cover_b: float) -> str:
     return "overlap"
 
 
-INTRO_SHARE = 0.5  # a shared head or tail longer than this share of either video is no intro
+INTRO_SHARE = 0.4  # a shared head or tail longer than this share of either video is no intro
 INTRO_AT_S = 0.6  # how far from the very start or end it may lie; further in it is a clip
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from twinreel import picture
 from twinreel.align import ODD
-from twinreel.compare import NOISE, Calibration, Witness, hear
+from twinreel.compare import COPY_COVERAGE, NOISE, Calibration, Witness, hear
 from twinreel.frames import Beat, Tally, frames_at, rotation_of
 from twinreel.picture import WHOLE, Rect
 from twinreel.probe import describe, opened, video_stream
@@ -50,7 +50,8 @@ _HALVES = ((0.0, 0.5), (0.25, 0.75), (0.5, 1.0))  # of a line: whether one of th
 _HALF = 1.0  # natural logarithm of the odds that a half costs: it is the best of several tries
 _SURE = 0.9  # score from which on no half is asked
 _HOPE = 0.3  # correlation; of 34 pieces that a half brought to light on the train split 31 had it
-_AGREES = 0.5  # agreement below which the rest shows something else
+_SHORTEST_S = 2.0  # from the first to the last moment of a half that is asked
+_AGREES = 0.8  # agreement from which on a half speaks for the moments beside it
 BENT = 0.985  # fit from which on pictures lie on each other as they should
 _BENT_BY = 6  # moments that tell how a picture is bent
 
@@ -90,8 +91,9 @@ class Closer:
 
     witness: of the pictures laid on each other, as compare.hear tells it. fit: their median
     correlation. line: one of the task's, with the offset and speed that were seen. span: first and
-    last moment of a, in seconds, at which they do. half: one half of the moments alone speaks for
-    it. cut: moments at an end were unlike. alone: what is left out of the span changes otherwise.
+    last moment of a, in seconds, for which the witness speaks. half: it is one half of them; the
+    others are still or change alike. alone: too much is left out of the span for a copy. cut:
+    moments at an end were unlike.
     """
 
     witness: Witness
@@ -141,8 +143,8 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
         best = _best(task, first, _told(task, (inner,), pictures, shifts, beat, first.line))
     if best is not None and best.witness.correlation >= _HOPE and _is_open(best, task):
         # Where little is shared of a line, the rest had the say.
-        line = max(task.lines, key=lambda ln: ln.end - ln.start)
-        best = _best(task, best, _told(task, _halves(line), pictures, shifts, beat, line))
+        line = best.line
+        best = _best(task, best, _told(task, _halves(line), pictures, shifts, beat, line, True))
     return best
 
 
@@ -174,8 +176,10 @@ def _told(
     shifts: npt.NDArray[np.float64],
     beat: Beat,
     whole: Line | None = None,
+    half: bool = False,
 ) -> Closer | None:
-    """What the likeliest of some lines shows, or the `whole` of which they are parts."""
+    """What the likeliest of some lines shows, or the `whole` of which they are parts (of which
+    they are halves)."""
     within = [(line, _within(line, pictures)) for line in lines]
     asked = [(line, _some(_inner(at), _WINDOWS)) for line, at in within if len(at) >= _LEAST]
     times = [line.speed * t + line.offset for line, moments in asked for t, _ in moments]
@@ -199,27 +203,59 @@ def _told(
     first, last = _stretch(seen.each - (np.quantile(seen.each, 0.75) - _UNLIKE))
     if last - first < _LEAST:
         return None
-    return _heard_in(task, seen, laid.place, first, last)
+    return _heard_in(task, seen, laid.place, first, last, half)
 
 
-def _heard_in(task: CloserTask, seen: _Seen, place: Place, first: int, last: int) -> Closer:
-    """What the moments first..last say together, or one half of them."""
-    cut = last - first < len(seen.times)
+def _heard_in(
+    task: CloserTask, seen: _Seen, place: Place, first: int, last: int, half: bool = False
+) -> Closer:
+    """What the moments first..last say together, or one half of them.
 
-    def closer(lo: int, hi: int, half: bool) -> Closer:
+    Args:
+        half: they were chosen as a half themselves.
+    """
+    count = len(seen.times)
+
+    def closer(lo: int, hi: int, start: int, end: int, half: bool) -> Closer:
+        """lo..hi speak for start..end."""
         usual = float(np.median(seen.each[lo:hi]))
-        rest = np.r_[:lo, hi : len(seen.times)]
-        alone = len(rest) >= _LEAST and (_heard(seen.a[rest], seen.b[rest]).vector()[1] < _AGREES)
-        span = (seen.times[lo if alone else first], seen.times[(hi if alone else last) - 1])
+        span = (seen.times[start], seen.times[end - 1])
         witness = _heard(seen.a[lo:hi], seen.b[lo:hi])
-        return Closer(witness, usual, hi - lo, seen.line, place, span, half, alone, cut)
+        left = 1 - (end - start) / count
+        return Closer(
+            witness, usual, hi - lo, seen.line, place, span, half,
+            alone=left > 1 - COPY_COVERAGE, cut=last - first < count,
+        )  # fmt: skip
 
-    found = [closer(first, last, half=False)]
+    found = [closer(first, last, first, last, half)]
     if _is_open(found[0], task) and last - first >= 2 * _LEAST:
         for x, y in _HALVES:
             lo, hi = (first + round(at * (last - first)) for at in (x, y))
-            found.append(closer(lo, hi, half=True))
+            if seen.times[hi - 1] - seen.times[lo] >= _SHORTEST_S:
+                found.append(closer(lo, hi, *_reach(seen, (lo, hi), first, last), half=True))
     return max(found, key=lambda c: c.score(task.calibration))
+
+
+def _reach(seen: _Seen, half: tuple[int, int], first: int, last: int) -> tuple[int, int]:
+    """For which of the moments first..last a half speaks: on to where they change otherwise."""
+    start, end = half
+    while start > first:
+        lo = max(first, start - _LEAST)
+        if not _agree(seen.a[lo : lo + _LEAST], seen.b[lo : lo + _LEAST]):
+            break
+        start = lo
+    while end < last:
+        hi = min(last, end + _LEAST)
+        if not _agree(seen.a[hi - _LEAST : hi], seen.b[hi - _LEAST : hi]):
+            break
+        end = hi
+    return start, end
+
+
+def _agree(va: Floats, vb: Floats) -> bool:
+    """Whether a few pictures that lie on each other are still in both, or change alike."""
+    (a, b), length = _powers(va, vb)
+    return 1 - _share(np.maximum(a, b), length) * (1 - hear(va, vb).correlation) >= _AGREES
 
 
 @dataclass(frozen=True)
@@ -294,12 +330,21 @@ def _heard(va: Floats, vb: Floats) -> Witness:
     """What pictures say that lie on each other, (n, 1600) each: as compare.hear tells it, with the
     change told place by place. A clock in a corner that two slides share changes much, in one
     place; where a still scene moves a little, it does so in many."""
+    (a, b), length = _powers(va, vb)
+    return replace(hear(va, vb), change=_share(np.sqrt(a * b), length))
+
+
+def _powers(va: Floats, vb: Floats) -> tuple[list[Floats], float]:
+    """How much either changes in each place, (8, 8), and the length of the first's rows."""
     n, across = len(va), math.isqrt(va.shape[1]) // _PLACES
-    da, db = ((v - v.mean(axis=0)).reshape(n, _PLACES, across, _PLACES, across) for v in (va, vb))
-    power = np.sqrt((da * da).sum(axis=(0, 2, 4)) * (db * db).sum(axis=(0, 2, 4)))
-    length = max(float((va * va).sum()), 1e-12)
+    changes = [(v - v.mean(axis=0)).reshape(n, _PLACES, across, _PLACES, across) for v in (va, vb)]
+    return [(d * d).sum(axis=(0, 2, 4)) for d in changes], max(float((va * va).sum()), 1e-12)
+
+
+def _share(power: Floats, length: float) -> float:
+    """How much changes, 0..1, by the places that do."""
     share = np.minimum(1.0, power * _PLACES**2 / (NOISE * length)).mean()
-    return replace(hear(va, vb), change=min(1.0, float(share) / _ENOUGH))
+    return min(1.0, float(share) / _ENOUGH)
 
 
 def _level(each: Floats) -> float:

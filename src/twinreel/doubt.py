@@ -19,6 +19,7 @@ from twinreel.compare import (
     SHORT_SCORE,
     Calibration,
     covered,
+    is_intro,
     is_short,
     relation_of,
     step_of,
@@ -395,12 +396,10 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
     segments, cover_a, cover_b, relation = m.segments, m.coverage_a, m.coverage_b, m.relation
     line = closer.line
     seen_s = closer.span[1] - closer.span[0]
-    if score > 0.5 and not (
-        not closer.alone
-        and any(_near(s, line) for s in segments)
-        and seen_s <= sum(s.a[1] - s.a[0] for s in segments) + MORE_S
-    ):
-        # The descriptors had laid them on each other at other times, or seen less of it.
+    more = seen_s > sum(s.a[1] - s.a[0] for s in segments) + MORE_S and not closer.half
+    near = [s for s in segments if _near(s, line)]
+    if score > 0.5 and (closer.alone or more or not near):
+        # The descriptors had laid them on each other at other times, or seen less of it, or more.
         half = step_of(a) / 2
         start = max(0.0, closer.span[0] - half, -line.offset / line.speed)
         end = min(a.duration_s, closer.span[1] + half, (b.duration_s - line.offset) / line.speed)
@@ -408,12 +407,25 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
         segments = (Segment((start, end), there, line.speed),)
         cover_a, cover_b = covered([(start, end)], a.duration_s), covered([there], b.duration_s)
         relation = relation_of(cover_a, cover_b)
+    elif relation in COPIES and len(near) < len(segments):
+        # Nobody has looked at the others.
+        shared = [
+            covered(spans, d)
+            for spans, d in (
+                ([s.a for s in near], a.duration_s),
+                ([s.b for s in near], b.duration_s),
+            )
+        ]
+        relation = relation_of(*shared)
     short = is_short(m.segments) or is_short(segments)
     if short and closer.witness.correlation < SHORT_AGREES:
         score = min(score, SHORT_SCORE)
     if closer.place.mirrored and not closer.place.turns and score > 0.5:
         segments = tuple(replace(s, mirrored=True) for s in segments)
-    return Match(m.a, m.b, score, relation, segments, cover_a, cover_b)
+    told = Match(m.a, m.b, score, relation, segments, cover_a, cover_b)
+    if relation == "overlap" and is_intro(told, a.duration_s, b.duration_s):
+        return replace(told, relation="shared_intro")
+    return told
 
 
 def _near(s: Segment, line: Line) -> bool:

@@ -356,6 +356,17 @@ def test_layer_and_pool() -> None:
         adapters.find("resnet18", "random:1", layer="layer9")
 
 
+def test_a_layer_of_our_own_network_keeps_its_first_parts_in_fp32() -> None:
+    found = adapters.find("resnet18", "random:1", layer="layer4", pool="mean")
+    module = models.load(found, "random:1", "cpu", "bf16").module
+    assert module.inner.conv1.weight.dtype == torch.float32
+    assert module.inner.layer4[0].conv1.weight.dtype == torch.bfloat16
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    full, half = (models.load(found, "random:1", "cpu", p)(pixels) for p in ("fp32", "bf16"))
+    cosine = (full * half).sum(1) / np.linalg.norm(full, axis=1) / np.linalg.norm(half, axis=1)
+    assert cosine.min() > 0.999
+
+
 @pytest.mark.parametrize("pool", ["mean", "max", "none"])
 def test_how_a_map_is_pooled_is_part_of_what_the_network_is(pool: str) -> None:
     """With or without a layer; where there is no map, it is not."""

@@ -63,10 +63,10 @@ def test_bf16_leaves_the_statistics_of_normalisation_as_they_are() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "resnext101-3d"])
 def test_bf16_leaves_the_first_parts_of_a_residual_network_as_they_are(name: str) -> None:
     full, half = (models.load(name, "random:7", "cpu", p).module for p in ("fp32", "bf16"))
-    assert {"conv1", "layer1"} < set(half.fp32_parts)
+    assert {"conv1", "layer1"} <= set(half.fp32_parts)
     kept = {k: v for k, v in half.state_dict().items() if k.split(".")[0] in half.fp32_parts}
     assert all(torch.equal(v, full.state_dict()[k]) for k, v in kept.items())
-    rest = {v.dtype for k, v in half.state_dict().items() if "conv" in k and k not in kept}
+    rest = {v.dtype for k, v in half.state_dict().items() if v.ndim > 1 and k not in kept}
     assert rest == {torch.bfloat16}
 
 
@@ -89,7 +89,7 @@ def test_fp32_is_not_tf32() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "precision", "calls"), [("cuda", "fp32", 1), ("cuda", "bf16", 0), ("cpu", "fp32", 0)]
+    ("device", "precision", "calls"), [("cuda", "fp32", 1), ("cuda", "bf16", 1), ("cpu", "fp32", 0)]
 )
 def test_a_gpu_is_told_that_fp32_is_not_tf32(
     device: str, precision: str, calls: int, monkeypatch: pytest.MonkeyPatch

@@ -196,19 +196,82 @@ def test_what_one_half_shows_is_shared_in_that_half_alone(
     assert all(s.a[1] < 4 for s in told.segments)
 
 
-@pytest.mark.parametrize("still", [True, False])
-def test_a_half_speaks_for_the_rest_where_that_is_still(still: bool) -> None:
+@pytest.mark.parametrize(("correlation", "asked"), [(0.2, 1), (0.5, 2), (0.99, 1)])
+def test_halves_are_laid_anew_where_the_whole_leaves_hope(
+    correlation: float, asked: int, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[list[Line]] = []
+
+    def told(task: Any, given: Any, pictures: Any, shifts: Any, beat: Any, *more: Any) -> Closer:
+        lines.append(list(given))
+        sure = len(lines) > 1
+        witness = Witness(0.9, 0.99 if sure else correlation, 1.0, 9.0)
+        return Closer(witness, 0.9, 20, LINE, Place(), (0.0, 6.0), half=sure)
+
+    monkeypatch.setattr(closer, "_told", told)
+    found = _closer(source, source, calibration=TWIN)
+    assert len(lines) == asked and found is not None and found.half == (asked == 2)
+    if asked == 2:
+        spans = [(line.start, line.end) for line in lines[1]]
+        assert spans == [(0.0, 3.0), (1.5, 4.5), (3.0, 6.0)]
+    lines.clear()
+    assert _closer(source, source) is not None and len(lines) == 1  # weighed by nothing
+
+
+@pytest.mark.parametrize("apart_s", [0.2, 3.0])
+def test_segments_that_nobody_looked_at_make_no_copy(
+    rooms: tuple[Path, Path], tmp_path: Path, apart_s: float
+) -> None:
+    """The look was along the first, longer one; the second lies on the same line, or on another."""
+    first = Segment((0.0, 3.2), (0.0, 3.2))
+    second = Segment((3.2, 6.0 - apart_s), (3.2 + apart_s, 6.0))
+    with Library.open(tmp_path / "l.db") as library:
+        ka, kb = sorted(_put(library, path) for path in rooms)
+        paths = {content_key(p): str(p) for p in rooms}
+        m = Match(ka, kb, 0.3, "copy", (first, second), 1.0, 1.0)
+        stage = replace(_stage(library, paths), calibration=TWIN)
+        ((told, _),) = look_again([m], stage, _QUIET)
+    assert told.score > 0.9 and told.segments == (first, second)
+    assert told.relation == ("copy" if apart_s < 1 else "overlap")
+
+
+STILL, FROZEN, OTHER, CARDS = "still", "frozen", "other", "cards"
+
+
+def _heard_of(rest: str, at: int) -> Closer:
+    """What 24 moments say, a quarter of a second apart, that change alike up to `at`; in the rest
+    both are still, b alone is, both change, or they show still pictures that are unlike."""
     rng = np.random.default_rng(2)
     picture = rng.normal(size=1600)
-    moves, noise, others = (size * rng.normal(size=(2, 24, 1600)) for size in (0.3, 0.03, 0.35))
+    moves, others, noise = (size * rng.normal(size=(2, 24, 1600)) for size in (0.3, 0.3, 0.03))
     moves[1] = moves[0]
-    moves[:, 12:] = 0 if still else others[:, 12:]
+    after = {STILL: 0 * others, FROZEN: others * np.array([1, 0])[:, None, None], OTHER: others}
+    after[CARDS] = np.repeat(2 * others[:, :1], 24, axis=1)
+    moves[:, at:] = after[rest][:, at:]
     a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in picture + moves + noise)
-    seen = closer._Seen(LINE, [0.25 * n for n in range(24)], a, b, (a * b).sum(axis=1))
+    each = (a * b).sum(axis=1)
+    seen = closer._Seen(LINE, [0.25 * n for n in range(24)], a, b, each)
     strict = Calibration(closer_weights=(1000.0, 0.0), closer_bias=-985.0)
-    told = closer._heard_in(CloserTask("", (), (), 0.4, calibration=strict), seen, Place(), 0, 24)
-    assert told.half and told.alone != still
-    assert told.span == ((0.0, 5.75) if still else (0.0, 2.75))
+    ends = closer._stretch(each - (np.quantile(each, 0.75) - closer._UNLIKE))
+    return closer._heard_in(CloserTask("", (), (), 0.4, calibration=strict), seen, Place(), *ends)
+
+
+def test_a_half_speaks_for_the_rest_where_both_are_still() -> None:
+    told = _heard_of(STILL, 12)
+    assert told.half and not told.alone and told.span == (0.0, 5.75)
+
+
+@pytest.mark.parametrize("rest", [FROZEN, OTHER])
+@pytest.mark.parametrize("at", [12, 18])
+def test_a_half_speaks_for_nothing_that_changes_otherwise(rest: str, at: int) -> None:
+    told = _heard_of(rest, at)
+    assert told.half and told.alone
+    assert told.span[0] == 0.0 and told.span[1] <= 0.25 * (at - 1)
+
+
+def test_unlike_pictures_are_not_shared_though_they_are_still() -> None:
+    told = _heard_of(CARDS, 14)
+    assert not told.half and told.cut and told.alone and told.span == (0.0, 3.25)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -135,17 +135,19 @@ class Shell(nn.Module):
         # An exported program refuses eval() and train(), so it is kept out of their reach.
         self._loose: list[Any] = [inner] if spec.extra["kind"] == "pt2" else []
         self.inner: Any = None if self._loose else inner
+        parts: tuple[str, ...] = getattr(self.inner, "fp32_parts", ())  # of one of our own
+        self.fp32_parts = tuple(f"inner.{name}" for name in parts)
         self._frames_first = spec.extra.get("frames_first", False)
         self._keyword = spec.extra.get("keyword", "")
         self._options = spec.extra.get("keywords", {})
         self._pool = spec.extra.get("pool", "mean")
         self._layer = spec.extra.get("layer", "")
         if self._layer:
-            parts = dict(inner.named_modules())
-            if self._layer not in parts:
-                some = ", ".join([n for n in parts if n][:20])
+            modules = dict(inner.named_modules())
+            if self._layer not in modules:
+                some = ", ".join([n for n in modules if n][:20])
                 raise ModelError(f"{spec.name} has no layer {self._layer!r}; it has {some}, ...")
-            parts[self._layer].register_forward_hook(_raise_found)
+            modules[self._layer].register_forward_hook(_raise_found)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

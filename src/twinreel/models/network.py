@@ -110,7 +110,7 @@ def build(
     # All of the vector is the same as no cut.
     cut = 0 if embedding_size == spec.dim else embedding_size
     dtype = pick_dtype(precision, place)
-    if place.type == "cuda" and dtype == torch.float32:
+    if place.type == "cuda":
         full_fp32()
     return Network(spec, module, digest, place, dtype, cut)
 

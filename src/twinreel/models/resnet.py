@@ -114,7 +114,7 @@ class ResNet(nn.Module):
     in a ResNet-152 they have a fifth of the arithmetic and made nearly all of the error.
     """
 
-    fp32_parts = ("conv1", "bn1", "layer1", "layer2")
+    fp32_parts = ("conv1", "layer1", "layer2")
 
     def __init__(self, depth: int) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ class Block(nn.Module):
 class ResNeXt3D(nn.Module):
     """See the module's docstring. `fp32_parts`: as in ResNet; layer2 rounds little here."""
 
-    fp32_parts = ("conv1", "bn1", "layer1")
+    fp32_parts = ("conv1", "layer1")
 
     def __init__(self) -> None:
         super().__init__()

@@ -50,7 +50,7 @@ TWIN = register(
         # the same distance from the hardest wrong pair the present network then settles 136 of 170
         # whole copies of that split for itself instead of 131. The closer weights lie between two
         # fits (C 10 and 100) of the looks that were laid at the right place; no wrong pair of that
-        # split was above 0.34. Fitted again on 800 looks they would find as many (235 of 265).
+        # split was above 0.35. Fitted again on 800 looks they would find as many (235 of 265).
         extra={
             "calibration": {
                 "weights": (0.0, 0.0, 0.0, 5.544, 0.0, 0.0, 0.0, 0.0, 4.0, 0.0),

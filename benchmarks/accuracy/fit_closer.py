@@ -71,6 +71,7 @@ def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[
             strip = tuple(kept.thumbs(m.a))
             lines = possible_lines(m, a, b)
             try:
+                # Without a calibration no half is asked: the weights are those of wholes.
                 seen = look_closer(CloserTask(paths[m.b], strip, lines, reach, picture))
             except VideoError:
                 continue

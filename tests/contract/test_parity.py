@@ -93,7 +93,7 @@ def test_the_seed_command_line_gives_the_seed_rows(kind: str, arch: str, tmp_pat
 def test_bf16_rows_point_where_the_seed_rows_do(
     kind: str, arch: str, model: str, tmp_path: Path
 ) -> None:
-    """Two at most, as a CPU without bf16 is slow at it; the first is a black picture's, where
+    """Two at most, as a CPU without bf16 is slow at it; the first picture is nearly black, where
     rounding shows most."""
     checkpoint = tmp_path / f"{arch}.pth"
     subprocess.run([sys.executable, KIT / "seeded_weights.py", arch, checkpoint], check=True)

@@ -30,7 +30,7 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 11  # part of the name under which a verdict is remembered
+VERSION = 12  # part of the name under which a verdict is remembered
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
@@ -407,16 +407,10 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
         segments = (Segment((start, end), there, line.speed),)
         cover_a, cover_b = covered([(start, end)], a.duration_s), covered([there], b.duration_s)
         relation = relation_of(cover_a, cover_b)
-    elif relation in COPIES and len(near) < len(segments):
-        # Nobody has looked at the others.
-        shared = [
-            covered(spans, d)
-            for spans, d in (
-                ([s.a for s in near], a.duration_s),
-                ([s.b for s in near], b.duration_s),
-            )
-        ]
-        relation = relation_of(*shared)
+    elif len(near) < len(segments):  # nobody has looked at the others
+        relation = relation_of(
+            covered([s.a for s in near], a.duration_s), covered([s.b for s in near], b.duration_s)
+        )
     short = is_short(m.segments) or is_short(segments)
     if short and closer.witness.correlation < SHORT_AGREES:
         score = min(score, SHORT_SCORE)

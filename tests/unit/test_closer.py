@@ -219,7 +219,7 @@ def test_halves_are_laid_anew_where_the_whole_leaves_hope(
 
 
 @pytest.mark.parametrize("apart_s", [0.2, 3.0])
-def test_segments_that_nobody_looked_at_make_no_copy(
+def test_segments_that_nobody_looked_at_do_not_count(
     rooms: tuple[Path, Path], tmp_path: Path, apart_s: float
 ) -> None:
     """The look was along the first, longer one; the second lies on the same line, or on another."""

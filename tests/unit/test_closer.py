@@ -248,6 +248,7 @@ def _heard_of(rest: str, at: int) -> Closer:
     after = {STILL: 0 * others, FROZEN: others * np.array([1, 0])[:, None, None], OTHER: others}
     after[CARDS] = np.repeat(2 * others[:, :1], 24, axis=1)
     moves[:, at:] = after[rest][:, at:]
+    noise[1, at:] *= rest != FROZEN  # a stuck recording repeats a frame to the last bit
     a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in picture + moves + noise)
     each = (a * b).sum(axis=1)
     seen = closer._Seen(LINE, [0.25 * n for n in range(24)], a, b, each)

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from twinreel import picture
+from twinreel import changes, picture
 from twinreel.align import ODD
-from twinreel.compare import COPY_COVERAGE, NOISE, Calibration, Witness, hear
+from twinreel.compare import COPY_COVERAGE, Calibration, Witness
 from twinreel.frames import Beat, Tally, frames_at, rotation_of
 from twinreel.picture import WHOLE, Rect
 from twinreel.probe import describe, opened, video_stream
@@ -44,14 +44,11 @@ _FLAT = 6.0  # grey levels: evener pictures lie everywhere
 _UNLIKE = 0.25  # a moment that correlates so much less than usual shows something else
 _STRANGE = 0.6  # fit of the better windows; below it no pair was a copy on the train split
 _LEAST = 4  # moments; fewer prove nothing
-_PLACES = 8  # across and down: whether a picture changes is told for each
-_ENOUGH = 0.2  # share of the places: more change is no more proof
 _HALVES = ((0.0, 0.5), (0.25, 0.75), (0.5, 1.0))  # of a line: whether one of them alone shows it
 _HALF = 1.0  # natural logarithm of the odds that a half costs: it is the best of several tries
 _SURE = 0.9  # score from which on no half is asked
 _HOPE = 0.3  # correlation; of 34 pieces that a half brought to light on the train split 31 had it
 _SHORTEST_S = 2.0  # from the first to the last moment of a half that is asked
-_AGREES = 0.8  # agreement from which on a half speaks for the moments beside it
 BENT = 0.985  # fit from which on pictures lie on each other as they should
 _BENT_BY = 6  # moments that tell how a picture is bent
 
@@ -220,7 +217,7 @@ def _heard_in(
         """lo..hi speak for start..end."""
         usual = float(np.median(seen.each[lo:hi]))
         span = (seen.times[start], seen.times[end - 1])
-        witness = _heard(seen.a[lo:hi], seen.b[lo:hi])
+        witness = changes.heard(seen.a[lo:hi], seen.b[lo:hi])
         left = 1 - (end - start) / count
         return Closer(
             witness, usual, hi - lo, seen.line, place, span, half,
@@ -241,21 +238,15 @@ def _reach(seen: _Seen, half: tuple[int, int], first: int, last: int) -> tuple[i
     start, end = half
     while start > first:
         lo = max(first, start - _LEAST)
-        if not _agree(seen.a[lo : lo + _LEAST], seen.b[lo : lo + _LEAST]):
+        if not changes.agree(seen.a[lo : lo + _LEAST], seen.b[lo : lo + _LEAST]):
             break
         start = lo
     while end < last:
         hi = min(last, end + _LEAST)
-        if not _agree(seen.a[hi - _LEAST : hi], seen.b[hi - _LEAST : hi]):
+        if not changes.agree(seen.a[hi - _LEAST : hi], seen.b[hi - _LEAST : hi]):
             break
         end = hi
     return start, end
-
-
-def _agree(va: Floats, vb: Floats) -> bool:
-    """Whether a few pictures that lie on each other are still in both, or change alike."""
-    (a, b), length = _powers(va, vb)
-    return 1 - _share(np.maximum(a, b), length) * (1 - hear(va, vb).correlation) >= _AGREES
 
 
 @dataclass(frozen=True)
@@ -324,27 +315,6 @@ def _stretch(values: Floats) -> tuple[int, int]:
         if total > best:
             best, found = total, (start, i + 1)
     return found
-
-
-def _heard(va: Floats, vb: Floats) -> Witness:
-    """What pictures say that lie on each other, (n, 1600) each: as compare.hear tells it, with the
-    change told place by place. A clock in a corner that two slides share changes much, in one
-    place; where a still scene moves a little, it does so in many."""
-    (a, b), length = _powers(va, vb)
-    return replace(hear(va, vb), change=_share(np.sqrt(a * b), length))
-
-
-def _powers(va: Floats, vb: Floats) -> tuple[list[Floats], float]:
-    """How much either changes in each place, (8, 8), and the length of the first's rows."""
-    n, across = len(va), math.isqrt(va.shape[1]) // _PLACES
-    changes = [(v - v.mean(axis=0)).reshape(n, _PLACES, across, _PLACES, across) for v in (va, vb)]
-    return [(d * d).sum(axis=(0, 2, 4)) for d in changes], max(float((va * va).sum()), 1e-12)
-
-
-def _share(power: Floats, length: float) -> float:
-    """How much changes, 0..1, by the places that do."""
-    share = np.minimum(1.0, power * _PLACES**2 / (NOISE * length)).mean()
-    return min(1.0, float(share) / _ENOUGH)
 
 
 def _level(each: Floats) -> float:
@@ -453,8 +423,8 @@ def _fits(place: Place, a: Floats, b: Floats) -> Floats:
     va, vb = normal(seen_a)[:, None], normal(seen_b).reshape(k, s, -1)
     da, db = va - va.mean(axis=0), vb - vb.mean(axis=0)
     size = np.sqrt((da * da).sum(axis=2).mean(axis=0) * (db * db).sum(axis=2).mean(axis=0))
-    changes = (da * db).sum(axis=2) / np.maximum(size, 1e-6)
-    out: Floats = ((va * vb).sum(axis=2) + changes) / 2
+    apart = (da * db).sum(axis=2) / np.maximum(size, 1e-6)
+    out: Floats = ((va * vb).sum(axis=2) + apart) / 2
     return out
 
 

@@ -1,13 +1,13 @@
 """Fit the weights of a closer look (doubt.py) on the train split.
 
-    python -m benchmarks.accuracy.fit_closer --library LIB --truth truth_train.json
+    python -m benchmarks.accuracy.fit_closer --set LIB truth_train.json [--set LIB2 TRUTH2 ...]
 
-The library must hold the train set's features and pictures (run `twinreel dups SET --clips` first;
-the files must still be there). Looked at again are the pairs that share content, and of the others
-the likeliest of those that are doubtful under the model's Calibration. A logistic regression of
-(correlation, proof) of the pictures, without the true pairs that were laid at a wrong place (they
-correlate less than PLACED): what such a look shows is not what a copy looks like. Nothing of the
-test split is read.
+A library must hold its set's features and pictures (run `twinreel dups SET --clips` first; the
+files must still be there): of the train set, of footage in which little moves (drawn.py). Looked at
+again are the pairs that share content, and of the others the likeliest of those that are doubtful
+under the model's Calibration. A logistic regression of (correlation, detail) of the pictures,
+without the true pairs that were laid at a wrong place (they correlate less than PLACED): what such
+a look shows is not what a copy looks like. Nothing of the test split is read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PLACED = 0.75
 
 
 def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[str, Any]]:
-    """One row per pair looked at: names, label, score before, proofs, and what was seen."""
+    """One row per pair looked at: names, label, score before, evidence, and what was seen."""
     files = {f["name"]: f for f in json.loads(truth.read_text())["files"]}
     spec = models.get(model)
     calibration = c.Calibration(**spec.extra["calibration"])
@@ -82,8 +82,8 @@ def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[
                         "label": m in true,
                         "before": m.score,
                         "evidence": c.evidence(a, b, calibration).vector(),
-                        "x": (seen.witness.correlation, seen.witness.vector()[3]),
-                        "seen": (seen.fit, seen.witness.correlation, seen.line.speed),
+                        "x": (seen.agreement.correlation, seen.agreement.detail),
+                        "seen": (seen.fit, seen.moments, seen.line.speed),
                     }
                 )
     return rows
@@ -92,12 +92,15 @@ def collect(library: str, model: str, truth: Path, negatives: int) -> list[dict[
 def main() -> None:
     """Command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--library", required=True)
+    p.add_argument("--set", nargs=2, action="append", required=True, metavar=("LIBRARY", "TRUTH"))
     p.add_argument("--model", default=models.default())
-    p.add_argument("--truth", type=Path, required=True)
     p.add_argument("--negatives", type=int, default=150)
     a = p.parse_args()
-    rows = collect(a.library, a.model, a.truth, a.negatives)
+    rows = [
+        row
+        for library, truth in a.set
+        for row in collect(library, a.model, Path(truth), a.negatives)
+    ]
     x, y = np.array([r["x"] for r in rows]), np.array([r["label"] for r in rows])
     placed = ~y | (x[:, 0] >= PLACED)
     found = LogisticRegression(C=10.0, max_iter=5000).fit(x[placed], y[placed])

@@ -1,49 +1,108 @@
-"""Pictures that lie on each other -> how well, and how much, the two change together.
+"""Pictures that lie on each other -> how well, and in how many places, the two change together.
 
-    witness = heard(va, vb)      # rows of mean 0 and length 1 of the same moments, (n, 1600) each
-    agree(va[-4:], vb[-4:])      # still in both, or changing alike
+    told = changes.agreement(va, vb)   # rows of mean 0 and length 1 of the same moments, (n, 1600)
+    told.correlation                   # of all that changes
+    told.detail                        # of what changes within small places
+    agree(va[-4:], vb[-4:])            # still in both, or changing alike
+    moves(va)                          # in more than a corner
 
-As compare.hear tells it of descriptors, but with the change told place by place.
+Two takes of one scene change alike in the large by chance: somebody leans over in both, light comes
+and goes. What happens inside of a small place, less how bright it is and how strong its pattern,
+they share only where they are the same pictures. And there must be places enough: a clock or a
+ticker that two slides share changes alike to the last pixel, in its own corner.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twinreel.compare import NOISE, Witness, hear
+from twinreel.compare import NOISE, hear
 from twinreel.types import Floats
 
-_PLACES = 8  # across and down: whether a picture changes is told for each
-_ENOUGH = 0.2  # share of the places: more change is no more proof
+_CELL = 4  # pixels across a place
+_LEAST = 1e-3  # change in a place, as a share of an even picture's: half of what counts as change
+_FAINT = 1e-5  # less is rounding
+_QUARTER = 0.25  # of what changes may change otherwise: a caption, a face that hides behind it
+_OVERLAID = 0.12  # share of the places that clocks and tickers take
+_MOST = 0.97  # correlation of a place: finer is no more proof
+_COARSE = 8  # places across and down, as `agree` counts them
+_ENOUGH = 0.2  # share of those: more change is no more proof
 _AGREES = 0.8  # agreement from which on moments go with those beside them
 
 
-def heard(va: Floats, vb: Floats) -> Witness:
-    """What pictures say that lie on each other: of what both change. A clock in a corner that two
-    slides share changes much, in one place; where a still scene moves a little, it does so in many.
+@dataclass(frozen=True)
+class Agreement:
+    """How two videos change together.
+
+    correlation: of their changes (each moment less its video's mean), -1..1. detail: correlation
+    within small places, which three quarters of what changes have at least, as Fisher's z times the
+    root of the share of places beyond those of an overlay: 0 (none, or in too few) to 2.
     """
-    (a, b), length = _powers(va, vb)
-    return replace(hear(va, vb), change=_share(np.sqrt(a * b), length))
+
+    correlation: float
+    detail: float
+
+
+def agreement(va: Floats, vb: Floats) -> Agreement:
+    """What rows of pictures tell that lie on each other, (n, 1600) each."""
+    return Agreement(hear(va, vb).correlation, _detail(va, vb))
+
+
+def moves(rows: Floats) -> bool:
+    """Whether a video's pictures, (n, 1600), change in more places than an overlay takes."""
+    changes = _within(rows)
+    return float(_weight(_products(changes, changes)).mean()) > _OVERLAID
+
+
+def _detail(va: Floats, vb: Floats) -> float:
+    a, b = _within(va), _within(vb)
+    both, of_a, of_b = (_products(x, y) for x, y in ((a, b), (a, a), (b, b)))
+    weight = _weight(np.sqrt(of_a * of_b))
+    beyond = float(weight.mean()) - _OVERLAID
+    if beyond <= 0:
+        return 0.0
+    alike = both / np.sqrt((of_a + _FAINT) * (of_b + _FAINT))
+    order = np.argsort(alike)
+    summed = np.cumsum(weight[order])
+    quarter = float(alike[order][np.searchsorted(summed, _QUARTER * summed[-1])])
+    return math.atanh(max(0.0, min(_MOST, quarter))) * math.sqrt(beyond)
+
+
+def _weight(change: Floats) -> Floats:
+    """0 (still) to 1, of what changes in a place."""
+    return change / (change + _LEAST)
+
+
+def _products(a: Floats, b: Floats) -> Floats:
+    """Of changes in places, (places, n, 16) -> (places,): 1 everywhere for changes as large as the
+    pictures are."""
+    out: Floats = np.einsum("pns,pns->p", a, b) * (len(a) / a.shape[1])
+    return out
+
+
+def _within(rows: Floats) -> Floats:
+    """Changes within each place, (places, n, 16): less how bright the place is at each moment, and
+    less its pattern, which a fade makes stronger and weaker."""
+    n, across = len(rows), math.isqrt(rows.shape[1]) // _CELL
+    cells = rows.reshape(n, across, _CELL, across, _CELL).transpose(1, 3, 0, 2, 4)
+    cells = cells.reshape(across * across, n, _CELL * _CELL)
+    cells = cells - cells.mean(axis=2, keepdims=True)
+    pattern = cells.mean(axis=1, keepdims=True)
+    changes = cells - pattern
+    size = np.maximum((pattern * pattern).sum(axis=2, keepdims=True), 1e-12)
+    out: Floats = changes - (changes * pattern).sum(axis=2, keepdims=True) / size * pattern
+    return out
 
 
 def agree(va: Floats, vb: Floats) -> bool:
     """Whether a few of them are still in both, or change alike: what either changes counts."""
-    (a, b), length = _powers(va, vb)
-    either = replace(hear(va, vb), change=_share(np.maximum(a, b), length))
-    return either.vector()[1] >= _AGREES
-
-
-def _powers(va: Floats, vb: Floats) -> tuple[list[Floats], float]:
-    """How much either changes in each place, (8, 8), and the length of the first's rows."""
-    n, across = len(va), math.isqrt(va.shape[1]) // _PLACES
-    changes = [(v - v.mean(axis=0)).reshape(n, _PLACES, across, _PLACES, across) for v in (va, vb)]
-    return [(d * d).sum(axis=(0, 2, 4)) for d in changes], max(float((va * va).sum()), 1e-12)
-
-
-def _share(power: Floats, length: float) -> float:
-    """How much changes, 0..1, by the places that do."""
-    share = np.minimum(1.0, power * _PLACES**2 / (NOISE * length)).mean()
-    return min(1.0, float(share) / _ENOUGH)
+    n, across = len(va), math.isqrt(va.shape[1]) // _COARSE
+    changes = [(v - v.mean(axis=0)).reshape(n, _COARSE, across, _COARSE, across) for v in (va, vb)]
+    either = np.maximum(*((d * d).sum(axis=(0, 2, 4)) for d in changes))
+    length = max(float((va * va).sum()), 1e-12)
+    share = float(np.minimum(1.0, either * _COARSE**2 / (NOISE * length)).mean())
+    told = replace(hear(va, vb), change=min(1.0, share / _ENOUGH))
+    return told.vector()[1] >= _AGREES

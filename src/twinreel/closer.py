@@ -1,7 +1,7 @@
 """A doubtful pair, looked at again: kept pictures of one beside fresh ones of the other.
 
     closer = look_closer(CloserTask("b.mp4", strip_of_a, line))
-    closer.witness.correlation     # how well the two change together, pixel by pixel
+    closer.agreement.correlation   # how well the two change together, pixel by pixel
     closer.place                   # cropped, inset, turned, mirrored: where b lies on a
 
 The first comparison has descriptors, which do not see where things are, at moments up to half a
@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from twinreel import changes, picture
+from twinreel import picture
 from twinreel.align import ODD
-from twinreel.compare import COPY_COVERAGE, Calibration, Witness
+from twinreel.changes import Agreement, agree, agreement
+from twinreel.compare import COPY_COVERAGE, Calibration
 from twinreel.frames import Beat, Tally, frames_at, rotation_of
 from twinreel.picture import WHOLE, Rect
 from twinreel.probe import describe, opened, video_stream
@@ -46,6 +47,7 @@ _STRANGE = 0.6  # fit of the better windows; below it no pair was a copy on the 
 _LEAST = 4  # moments; fewer prove nothing
 _HALVES = ((0.0, 0.5), (0.25, 0.75), (0.5, 1.0))  # of a line: whether one of them alone shows it
 _HALF = 1.0  # natural logarithm of the odds that a half costs: it is the best of several tries
+_CORNER = 3.0  # the same for what changes alike in the places of an overlay alone, or nowhere
 _SURE = 0.9  # score from which on no half is asked
 _HOPE = 0.3  # correlation; of 34 pieces that a half brought to light on the train split 31 had it
 _SHORTEST_S = 2.0  # from the first to the last moment of a half that is asked
@@ -86,14 +88,13 @@ class CloserTask:
 class Closer:
     """What a closer look showed.
 
-    witness: of the pictures laid on each other, as compare.hear tells it. fit: their median
-    correlation. line: one of the task's, with the offset and speed that were seen. span: first and
-    last moment of a, in seconds, for which the witness speaks. half: it is one half of them; the
-    others are still or change alike. alone: too much is left out of the span for a copy. cut:
-    moments at an end were unlike.
+    agreement: of the pictures laid on each other. fit: their median correlation. line: one of the
+    task's, with the offset and speed that were seen. span: first and last moment of a, in seconds,
+    for which they speak. half: it is one half of them; the others are still or change alike. alone:
+    too much is left out of the span for a copy. cut: moments at an end were unlike.
     """
 
-    witness: Witness
+    agreement: Agreement
     fit: float
     moments: int
     line: Line
@@ -110,9 +111,9 @@ class Closer:
         """
         if not calibration.closer_weights:
             return 0.0
-        heard = (self.witness.correlation, self.witness.vector()[3])
-        x = calibration.closer_bias - _HALF * self.half
-        x += sum(w * v for w, v in zip(calibration.closer_weights, heard, strict=True))
+        seen = (self.agreement.correlation, self.agreement.detail)
+        x = calibration.closer_bias - _HALF * self.half - _CORNER * (not self.agreement.detail)
+        x += sum(w * v for w, v in zip(calibration.closer_weights, seen, strict=True))
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, x))))
 
 
@@ -138,7 +139,7 @@ def look_closer(task: CloserTask, beat: Beat = lambda: None) -> Closer | None:
         # Moments beyond the end of a piece had a say in when and where the others meet.
         inner = replace(first.line, start=first.span[0], end=first.span[1])
         best = _best(task, first, _told(task, (inner,), pictures, shifts, beat, first.line))
-    if best is not None and best.witness.correlation >= _HOPE and _is_open(best, task):
+    if best is not None and best.agreement.correlation >= _HOPE and _is_open(best, task):
         # Where little is shared of a line, the rest had the say.
         line = best.line
         best = _best(task, best, _told(task, _halves(line), pictures, shifts, beat, line, True))
@@ -154,7 +155,7 @@ def _best(task: CloserTask, *found: Closer | None) -> Closer | None:
     """The likeliest."""
 
     def likely(closer: Closer) -> tuple[float, float]:
-        return closer.score(task.calibration), closer.witness.correlation
+        return closer.score(task.calibration), closer.agreement.correlation
 
     return max((c for c in found if c is not None), key=likely, default=None)
 
@@ -196,7 +197,7 @@ def _told(
         seen = _seen(task, laid, [t for t, _ in _within(laid.line, pictures)], shifts, beat)
     if seen is None:
         return None
-    # Where a piece ends, one of them goes on with something else: that is no witness.
+    # Where a piece ends, one of them goes on with something else: they tell nothing.
     first, last = _stretch(seen.each - (np.quantile(seen.each, 0.75) - _UNLIKE))
     if last - first < _LEAST:
         return None
@@ -217,10 +218,10 @@ def _heard_in(
         """lo..hi speak for start..end."""
         usual = float(np.median(seen.each[lo:hi]))
         span = (seen.times[start], seen.times[end - 1])
-        witness = changes.heard(seen.a[lo:hi], seen.b[lo:hi])
+        told = agreement(seen.a[lo:hi], seen.b[lo:hi])
         left = 1 - (end - start) / count
         return Closer(
-            witness, usual, hi - lo, seen.line, place, span, half,
+            told, usual, hi - lo, seen.line, place, span, half,
             alone=left > 1 - COPY_COVERAGE, cut=last - first < count,
         )  # fmt: skip
 
@@ -238,12 +239,12 @@ def _reach(seen: _Seen, half: tuple[int, int], first: int, last: int) -> tuple[i
     start, end = half
     while start > first:
         lo = max(first, start - _LEAST)
-        if not changes.agree(seen.a[lo : lo + _LEAST], seen.b[lo : lo + _LEAST]):
+        if not agree(seen.a[lo : lo + _LEAST], seen.b[lo : lo + _LEAST]):
             break
         start = lo
     while end < last:
         hi = min(last, end + _LEAST)
-        if not changes.agree(seen.a[hi - _LEAST : hi], seen.b[hi - _LEAST : hi]):
+        if not agree(seen.a[hi - _LEAST : hi], seen.b[hi - _LEAST : hi]):
             break
         end = hi
     return start, end

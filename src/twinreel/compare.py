@@ -19,7 +19,7 @@ import numpy as np
 from twinreel.align import Run, align
 from twinreel.types import Features, Floats, Match, Segment
 
-VERSION = 13  # part of every context: pairs scored by other rules are never mixed
+VERSION = 14  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
@@ -38,7 +38,7 @@ class Calibration:
     similarity below which two moments count as unlike, `candidate` the mean similarity of a pair's
     best moments from which on it is aligned at all. `parts`: widths of the descriptors that a
     vector is made of, each a witness of its own; () for one. `closer_weights` and `closer_bias`
-    weigh what a closer look shows (see doubt.py): correlation and proof of pictures laid on each
+    weigh what a closer look shows (see changes.py): correlation and detail of pictures laid on each
     other; () for models that nobody has fitted them for.
     """
 

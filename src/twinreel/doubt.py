@@ -30,7 +30,7 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 12  # part of the name under which a verdict is remembered
+VERSION = 13  # part of the name under which a verdict is remembered
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
@@ -412,7 +412,7 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
             covered([s.a for s in near], a.duration_s), covered([s.b for s in near], b.duration_s)
         )
     short = is_short(m.segments) or is_short(segments)
-    if short and closer.witness.correlation < SHORT_AGREES:
+    if short and closer.agreement.correlation < SHORT_AGREES:
         score = min(score, SHORT_SCORE)
     if closer.place.mirrored and not closer.place.turns and score > 0.5:
         segments = tuple(replace(s, mirrored=True) for s in segments)

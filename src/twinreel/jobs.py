@@ -7,8 +7,9 @@ videos, while the next videos decode.
 from __future__ import annotations
 
 import os
+import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any, Protocol
@@ -31,7 +32,6 @@ from twinreel.workers import Idle, WorkerPool, yield_cores
 Thumbs = tuple[tuple[float, bytes], ...]
 # The last: of the picture inside the picture, where there is one (inset.py).
 Result = tuple[Facts, Features, Thumbs, Features | None]
-
 
 _INNER = "\0inner"  # no path ends so
 
@@ -152,6 +152,21 @@ def pictured(
     kept = [f for f in files if f.key in facts and f.key in held]
     keys = {f.key for f in kept}
     return kept, [f for f in files if f.key not in keys]
+
+
+def load_beside(load: Callable[[], None]) -> threading.Thread:
+    """Import something in a thread while decoders work. Torch comes first, which another thread may
+    be loading: where SciPy meets one that is half loaded it fails (it asks whether arrays are its).
+    """
+
+    def both() -> None:
+        import torch  # noqa: F401
+
+        load()
+
+    thread = threading.Thread(target=both, daemon=True)
+    thread.start()
+    return thread
 
 
 def lazy(run: Wanted) -> Lazy:

@@ -8,7 +8,6 @@ for group in report.groups:
 from __future__ import annotations
 
 import os
-import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -79,7 +78,9 @@ class Run(Scoring):
 
     def _look_at(self, todo: dict[str, list[VideoFile]]) -> dict[str, list[VideoFile]]:
         if len(todo) >= MANY:
-            threading.Thread(target=cluster.load, daemon=True).start()
+            from twinreel.jobs import load_beside
+
+            load_beside(cluster.load)
         return super()._look_at(todo)
 
     def report(self) -> Report:

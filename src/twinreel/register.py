@@ -194,6 +194,11 @@ def normal(pictures: Floats) -> Floats:
     return out
 
 
+def rows(pictures: Floats) -> Floats:
+    """Whole pictures (n, 80, 80) as the normal rows of their views, (n, 1600)."""
+    return normal(view(pictures, WHOLE, _VIEW))
+
+
 def fit(a: Floats, b: Floats) -> float:
     """Mean correlation of pictures with pictures, (n, h, w) each, -1..1."""
     return float((normal(a) * normal(b)).sum(axis=1).mean())
@@ -294,7 +299,7 @@ def _refined(place: Place, a: Floats, b: Floats) -> Place:
             _turned_rect(place.part, place.turns, place.mirrored), False, place.turns,
             place.mirrored,
         )  # fmt: skip
-    small = normal(view(part, WHOLE, _VIEW))  # once: `fit` would level it at every step
+    small = rows(part)  # once: `fit` would level it at every step
 
     def fit_of(rect: Rect) -> float:
         return float((normal(view(whole, rect, _VIEW)) * small).sum(axis=1).mean())

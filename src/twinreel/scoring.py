@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from twinreel import ann, large
 from twinreel.aligned import at_same_moments, beside, gap, is_mirrored
 from twinreel.candidates import Shelf, compare_all, longest_like
+from twinreel.changes import moves
+from twinreel.closer import small
 from twinreel.compare import VERSION as COMPARE_VERSION
 from twinreel.doubt import PIECES, WHOLES, Doubts, Look, Patience
 from twinreel.doubt import VERSION as DOUBT_VERSION
@@ -22,6 +26,7 @@ from twinreel.inventory import quick
 from twinreel.looking import Looking
 from twinreel.options import fingerprint
 from twinreel.picture import Rect, from_jpeg
+from twinreel.register import rows
 from twinreel.types import Features, Match
 
 TOLD_BY = 4  # moments that tell which way round a match is
@@ -29,6 +34,8 @@ TOLD_AT = 40  # pixels of the pictures' sides
 PIECE_ROWS = 65_536  # moments: 128 MB of vectors of 512 numbers
 MOST_SETTLED = 64  # looks at a time for one kept file
 INSET_SCORE = 0.5  # of a match with a picture inside the picture, at most
+STILL_SCORE = 0.5  # the same where hardly anything moves
+STILL_BY = 16  # moments that tell whether anything does
 _INNER = " inner"  # no key ends so
 LEAST_TOLD = 0.3  # below this score nobody asks which way round a match is
 
@@ -39,6 +46,7 @@ class Scoring(Looking):
 
     matches: dict[tuple[str, str], Match] = field(default_factory=dict)  # by keys, a < b
     crowds: large.Held | None = None
+    _moving: dict[str, bool] = field(default_factory=dict)  # by key
     _settled: bool = False  # whether a group asked for a closer look
 
     @property
@@ -66,13 +74,13 @@ class Scoring(Looking):
                 jobs = self.options.decode.jobs or os.cpu_count() or 1
                 if self._is_large(len(new) / len(keys)):
                     held, least = self._held(), self.options.compare.min_samples
-                    touch, say = self._with_orientation, self.notes.append
+                    touch, say = self._touched, self.notes.append
                     large.score(held, keys, new, tolerance, least, jobs, touch, say)
                     return
                 old = self._pieces(set(keys) - new)
                 for piece in self._pieces(new):
                     scored = self._score(piece, old, tolerance, jobs)
-                    told = (self._with_orientation(m).ordered() for m in scored)
+                    told = (self._touched(m).ordered() for m in scored)
                     self.library.put_pairs(self.context, (), told)
                     old.append(piece)
                     self._score_insets(old, set(piece), tolerance, jobs)
@@ -294,8 +302,10 @@ class Scoring(Looking):
     def _against(self) -> list[str]:
         return [os.path.realpath(os.path.expanduser(r)) for r in self.options.compare.against]
 
-    def _with_orientation(self, m: Match) -> Match:
-        """The match with its segments marked where one video mirrors the other."""
+    def _touched(self, m: Match) -> Match:
+        """The match as kept pictures have it: doubtful where hardly anything moves, for slides that
+        share a ticker are alike to the network whatever is written on them; its segments marked
+        where one video mirrors the other."""
         if m.score < LEAST_TOLD:
             return m
         a, b = (self.library.thumbs(key) for key in (m.a, m.b))
@@ -303,6 +313,8 @@ class Scoring(Looking):
             return m
         if a == b:
             return m  # the same packets in another container
+        if m.score > STILL_SCORE and not (self._moves(m.a) and self._moves(m.b)):
+            m = replace(m, score=STILL_SCORE)
         apart = 0.6 * max(gap(a), gap(b))
         # A few pictures say it, and small ones.
         few_a, few_b = (
@@ -313,3 +325,12 @@ class Scoring(Looking):
         if not is_mirrored(*pictures):
             return m
         return replace(m, segments=tuple(replace(s, mirrored=True) for s in m.segments))
+
+    def _moves(self, key: str) -> bool:
+        """Whether a video changes in more than a corner, as its kept pictures show it."""
+        if key not in self._moving:
+            strip = self.library.thumbs(key)
+            places = np.linspace(0, len(strip) - 1, min(STILL_BY, len(strip))).round().astype(int)
+            few = np.stack([small(from_jpeg(strip[i][1])) for i in places])
+            self._moving[key] = moves(rows(few))
+        return self._moving[key]

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -538,6 +540,45 @@ def test_a_film_inside_another_is_found_and_never_removed_unseen(tmp_path: Path)
     again = make(tmp_path / "videos" / "again.mp4", seed=1, size=size, number=False, gop=10)
     members = [set(g["members"]) for g in desk.report(model="twin.v1")["groups"]]
     assert members == [{str(source), str(around), str(again)}]
+
+
+def test_slides_that_share_a_ticker_are_no_copies(tmp_path: Path) -> None:
+    """To the network they are alike, whatever is written on them. The same slide in another
+    container is a copy all the same."""
+
+    def signs(seed: int, count: int) -> Any:
+        """Letters of 3 x 3 dots, bool (24, 24 * count)."""
+        dots = np.random.default_rng(seed).integers(0, 2, (3, 3 * count)).astype(bool)
+        dots[:, ::3] = False
+        return dots.repeat(8, 0).repeat(8, 1)
+
+    news = signs(99, 100)
+
+    def slide(seed: int) -> Callable[[Any, float], Any]:
+        def paint(frame: Any, t: float) -> Any:
+            out = np.full_like(frame, 245)
+            out[110:134, 60:204][signs(seed, 6)] = 0
+            out[320:] = (128, 0, 0)
+            out[328:352][np.roll(news, -int(60 * t), axis=1)[:, : frame.shape[1]]] = 255
+            return out
+
+        return paint
+
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for n in range(3):
+        make(videos / f"{n}.mp4", 12, size=(640, 360), number=False, edit=slide(n))
+    with av.open(videos / "0.mp4") as given, av.open(videos / "again.mkv", "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(given.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    desk = Desk(tmp_path, tmp_path / "looks")
+    report = desk.report("--all-matches", model="twin.v1")
+    assert [names(g["members"]) for g in report["groups"]] == [["0.mp4", "again.mkv"]]
+    scores = {frozenset(names([m["a"], m["b"]])): m["score"] for m in report["matches"]}
+    assert 0 < scores[frozenset(("0.mp4", "1.mp4"))] <= 0.5  # they were met, and are not sure
 
 
 def test_without_kept_pictures_new_weights_look_again(desk: Desk, another_model: Any) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from tests import videos
 from twinreel import closer, doubt, models
+from twinreel.changes import Agreement
 from twinreel.closer import Closer, CloserTask, Line, look_closer
-from twinreel.compare import Calibration, Witness
+from twinreel.compare import Calibration
 from twinreel.decode import Looked, LookTask, look
 from twinreel.doubt import WHOLES, Doubts, Look, families, look_again
 from twinreel.embed import features
@@ -57,14 +58,14 @@ def test_a_cropped_mirrored_copy_is_laid_on_its_source(source: Path, tmp_path: P
     assert found is not None
     assert found.place.mirrored and not found.place.turns and found.place.inside
     assert found.place.part == pytest.approx((0.1, 0.2, 0.8, 0.9), abs=0.06)
-    assert found.witness.correlation > 0.8 and found.fit > 0.9
+    assert found.agreement.correlation > 0.8 and found.fit > 0.9
 
 
 def test_an_upside_down_copy_is_laid_on_its_source(source: Path, tmp_path: Path) -> None:
     b = videos.make(tmp_path / "b.mp4", 6, seed=5, edit=lambda p, _: p[::-1, ::-1])
     found = _closer(source, b)
     assert found is not None and (found.place.turns, found.place.mirrored) == (2, False)
-    assert found.witness.correlation > 0.8
+    assert found.agreement.correlation > 0.8
 
 
 def test_the_shift_is_found_to_a_frame(source: Path, tmp_path: Path) -> None:
@@ -72,14 +73,14 @@ def test_the_shift_is_found_to_a_frame(source: Path, tmp_path: Path) -> None:
     found = _closer(source, b, Line(1.0, -0.6, 1.0, 5.5))
     assert found is not None
     assert found.line.speed * 3 + found.line.offset == pytest.approx(2.2, abs=0.06)
-    assert found.witness.correlation > 0.8
+    assert found.agreement.correlation > 0.8
     assert found.span[0] >= 1.0
 
 
 def test_another_video_changes_otherwise(source: Path, tmp_path: Path) -> None:
     b = videos.make(tmp_path / "b.mp4", 6, seed=6)
     found = _closer(source, b)
-    assert found is not None and found.witness.correlation < 0.6
+    assert found is not None and found.agreement.correlation < 0.6
     assert found.moments < len(_looked(source).thumbs)  # seen at a few: no finer look is worth it
 
 
@@ -108,7 +109,7 @@ def test_the_same_clock_in_the_corner_of_two_slides_proves_nothing(
         for title in titles
     ]
     found = _closer(*paths)
-    assert found is not None and found.witness.correlation > 0.5 and found.fit > 0.8
+    assert found is not None and found.agreement.correlation > 0.5 and found.fit > 0.8
     assert found.score(TWIN) < most
 
 
@@ -131,7 +132,7 @@ def test_what_is_alike_for_a_moment_beyond_a_piece_does_not_lengthen_it(
         edit=lambda p, t: other if t > 3.5 and not 4.9 < t < 5.4 else p,
     )
     found = _closer(source, b)
-    assert found is not None and found.witness.correlation > 0.9
+    assert found is not None and found.agreement.correlation > 0.9
     assert found.span[0] == 0 and 2.9 <= found.span[1] <= 3.5
 
 
@@ -141,7 +142,7 @@ def test_seconds_beyond_the_end_of_a_piece_are_no_witness(source: Path, tmp_path
     other = tiles.repeat(20, 0).repeat(20, 1)
     b = videos.make(tmp_path / "b.mp4", 6, seed=5, edit=lambda p, t: other if t > 3.5 else p)
     found = _closer(source, b)
-    assert found is not None and found.witness.correlation > 0.9
+    assert found is not None and found.agreement.correlation > 0.9
     assert found.span[0] == 0 and 2.9 <= found.span[1] <= 3.5
     assert found.moments < len(_looked(source).thumbs)
 
@@ -205,8 +206,8 @@ def test_halves_are_laid_anew_where_the_whole_leaves_hope(
     def told(task: Any, given: Any, pictures: Any, shifts: Any, beat: Any, *more: Any) -> Closer:
         lines.append(list(given))
         sure = len(lines) > 1
-        witness = Witness(0.9, 0.99 if sure else correlation, 1.0, 9.0)
-        return Closer(witness, 0.9, 20, LINE, Place(), (0.0, 6.0), half=sure)
+        agreement = Agreement(0.99, 0.9) if sure else Agreement(correlation, 0.9 * correlation**2)
+        return Closer(agreement, 0.9, 20, LINE, Place(), (0.0, 6.0), half=sure)
 
     monkeypatch.setattr(closer, "_told", told)
     found = _closer(source, source, calibration=TWIN)
@@ -287,7 +288,7 @@ def test_a_picture_shrunk_into_a_corner_is_laid_at_its_full_size(
     b = videos.make(tmp_path / "b.mp4", 6, seed=5, size=(640, 360), edit=shrunk)
     for found in (_closer(source, b), _closer(b, source)):
         assert found is not None and found.place.mirrored == mirrored
-        assert found.witness.correlation > 0.9
+        assert found.agreement.correlation > 0.9
 
 
 def test_blank_pictures_say_nothing(source: Path, tmp_path: Path) -> None:
@@ -298,7 +299,7 @@ def test_blank_pictures_say_nothing(source: Path, tmp_path: Path) -> None:
 
 # -- the stage ----------------------------------------------------------------------------------
 
-CALIBRATION = Calibration(closer_weights=(1.0, 2.0), closer_bias=-4.0)
+CALIBRATION = Calibration(closer_weights=(1.0, 6.0), closer_bias=-4.0)
 
 
 def _put(library: Library, path: Path) -> str:
@@ -551,11 +552,12 @@ def test_the_file_of_which_fewer_pictures_are_kept_is_opened(tmp_path: Path) -> 
 
 
 def test_proof_raises_the_score() -> None:
-    def seen(correlation: float) -> Closer:
-        witness = Witness(0.9, correlation, 1.0, 4.0)
-        return Closer(witness, 0.9, 20, LINE, Place(), (0.0, 6.0))
+    def seen(correlation: float, detail: float) -> Closer:
+        return Closer(Agreement(correlation, detail), 0.9, 20, LINE, Place(), (0.0, 6.0))
 
-    low, high = (seen(c).score(CALIBRATION) for c in (0.2, 0.95))
+    low, high = (seen(c, d).score(CALIBRATION) for c, d in ((0.2, 0.1), (0.95, 1.8)))
     assert low < 0.5 < high
-    assert seen(0.0).score(CALIBRATION) == pytest.approx(1 / (1 + math.exp(4)))
+    assert seen(0.0, 0.5).score(CALIBRATION) == pytest.approx(1 / (1 + math.e))
+    # What changes in a corner alone, or nowhere, is less than little.
+    assert seen(1.0, 0.0).score(CALIBRATION) < seen(0.9, 1e-6).score(CALIBRATION) - 0.02
     assert WHOLES.looks >= 1

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +122,24 @@ def test_a_match_below_the_score_or_of_another_kind_joins_nothing() -> None:
 @pytest.mark.parametrize("members", ["", "a"])
 def test_nothing_to_cut(members: str) -> None:
     assert cut(members, [], keep="a") == []
+
+
+def test_scikit_learn_loads_beside_a_torch_that_is_being_loaded(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import time\ntime.sleep(2)\nclass Tensor: pass\n")
+    code = (
+        "import sys, threading, time\n"
+        "threading.Thread(target=__import__, args=('torch',)).start()\n"
+        "time.sleep(0.5)\n"
+        "from twinreel import cluster, jobs\n"
+        "jobs.load_beside(cluster.load).join()\n"
+        "assert 'sklearn.cluster' in sys.modules\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr

@@ -58,8 +58,8 @@ TWIN = register(
                 "floor": 0.3,
                 "candidate": 0.37,
                 "parts": (256, 256),
-                "closer_weights": (7.3, 3.7),
-                "closer_bias": -14.4,
+                "closer_weights": (13.0, 12.75),
+                "closer_bias": -13.2,
             }
         },
     )

@@ -1,0 +1,93 @@
+"""What laid pictures say: of the same film, of two takes of one scene, of what overlays share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twinreel.changes import Agreement, agree, agreement, moves
+from twinreel.register import normal
+
+Pictures = Any  # float (n, 40, 40)
+MOMENTS = 16
+
+
+def _scene(seed: int = 0) -> Pictures:
+    return np.random.default_rng(seed).uniform(40, 200, (1, 40, 40)).repeat(MOMENTS, 0)
+
+
+def _moving(seed: int, size: float = 30.0, fine: bool = True) -> Pictures:
+    """Changes everywhere: of every pixel by itself, or of places of ten pixels as they are."""
+    rng = np.random.default_rng(seed)
+    if fine:
+        return rng.normal(0, size, (MOMENTS, 40, 40))
+    return rng.normal(0, size, (MOMENTS, 4, 4)).repeat(10, 1).repeat(10, 2)
+
+
+def _told(a: Pictures, b: Pictures) -> Agreement:
+    noise = np.random.default_rng(9).normal(0, 0.2, (2, *a.shape))  # of coding
+    return agreement(normal(a + noise[0]), normal(b + noise[1]))
+
+
+def test_the_same_film_changes_alike_in_every_place() -> None:
+    a = _scene() + _moving(1)
+    told = _told(a, 0.8 * a + 20)
+    assert told.correlation > 0.99 and 1.5 < told.detail <= 2.1
+
+
+def test_a_little_movement_in_many_places_shows_as_much() -> None:
+    still = _scene()
+    assert _told(still + _moving(1, 4.0), still + _moving(1, 4.0)).detail > 1.0
+    assert _told(still + _moving(1, 4.0), still + _moving(2, 4.0)).detail < 0.2
+
+
+def test_what_changes_alike_in_the_large_alone_is_no_detail() -> None:
+    """Light that wanders, and what happens in it: the same light, other happenings."""
+    light = _scene() + _moving(1, 60.0, fine=False)
+    told = _told(light + _moving(2, 12.0), light + _moving(3, 12.0))
+    assert told.correlation > 0.9 and told.detail < 0.2
+
+
+def test_a_fade_is_no_change() -> None:
+    fading = np.linspace(0.4, 1.0, MOMENTS)[:, None, None]
+    assert _told(_scene() * fading, _scene() * fading).detail == 0
+    assert not moves(normal(_scene() * fading))
+
+
+@pytest.mark.parametrize(("rows", "shown"), [(4, False), (12, True)])
+def test_a_ticker_shows_nothing_and_a_third_of_the_picture_does(rows: int, shown: bool) -> None:
+    band = _scene()
+    band[:, -rows:] += _moving(1)[:, -rows:]
+    told = _told(band, band)
+    assert told.correlation > 0.9 and (told.detail > 0.5) == shown == (told.detail > 0)
+    assert moves(normal(band)) == shown
+
+
+@pytest.mark.parametrize(("rows", "hidden"), [(8, False), (16, True)])
+def test_a_fifth_may_change_otherwise_and_two_fifths_may_not(rows: int, hidden: bool) -> None:
+    a, b = _scene() + _moving(1), _scene() + _moving(1)
+    b[:, -rows:] = _scene()[:, -rows:] + _moving(2)[:, -rows:]
+    assert (_told(a, b).detail < 0.3) == hidden
+
+
+def test_still_pictures_show_nothing_and_agree() -> None:
+    told = _told(_scene(), _scene())
+    assert told.detail == 0 and not moves(normal(_scene()))
+    assert agree(normal(_scene()), normal(_scene()))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(4, 12), st.floats(0.0, 40.0))
+def test_agreement_knows_no_order(seed: int, count: int, size: float) -> None:
+    rng = np.random.default_rng(seed)
+    a = rng.uniform(0, 255, (1, 40, 40)) + rng.normal(0, size, (count, 40, 40))
+    b = a + rng.normal(0, 5, a.shape)
+    va, vb, order = normal(a), normal(b), rng.permutation(count)
+    told = agreement(va, vb)
+    assert 0 <= told.detail <= 2.1 and -1 <= told.correlation <= 1
+    for other in (agreement(vb, va), agreement(va[order], vb[order])):
+        assert other.detail == pytest.approx(told.detail, abs=1e-3)
+        assert other.correlation == pytest.approx(told.correlation, abs=1e-3)

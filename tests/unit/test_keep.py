@@ -193,6 +193,24 @@ def test_the_longer_file_is_kept() -> None:
     assert not group.look
 
 
+@pytest.mark.parametrize(
+    ("length", "shift", "lost"),
+    [(6.0, 0.7, 0.7), (6.0, -0.7, 0.7), (6.0, 0.4, 0.0), (100.0, 0.9, 0.0), (7200.0, 300.0, 300.0)],
+)
+def test_two_trims_of_one_length_each_lack_what_the_other_has(
+    length: float, shift: float, lost: float
+) -> None:
+    """One lacks the end, the other the head: too little of the length to be seen in coverage."""
+    a, b = (video(f"/v/{n}.mp4", duration_s=length) for n in "ab")
+    at = (max(0.0, shift), min(length, length + shift))
+    share = 1 - abs(shift) / length
+    segment = Segment(at, (at[0] - shift, at[1] - shift))
+    found = Match(a.path, b.path, 0.95, "copy", (segment,), share, share)
+    assert unheld_s(a, b, found) == pytest.approx(lost)
+    assert unheld_s(b, a, found.swapped()) == pytest.approx(lost)
+    assert group_of(a, b, found=found).look == (lost > 0)
+
+
 def test_who_holds_seconds_of_their_own_asks_for_a_look() -> None:
     head, tail = video("/v/head.mp4"), video("/v/tail.mp4")
     lap = Match(head.path, tail.path, 0.9, "overlap",

@@ -25,7 +25,24 @@ def unheld_s(video: Video, keeper: Video, found: Match | None) -> float:
         uncovered = length * (1 - found.coverage_a)
     more = length - keeper.info.duration_s / speed
     more = more if more > min(1.0, max(0.25, 0.02 * length)) else 0.0
-    return max(more, uncovered if uncovered > max(1.0, 0.08 * length) else 0.0)
+    uncovered = uncovered if uncovered > max(1.0, 0.08 * length) else 0.0
+    beyond = _beyond_s(video, keeper, found)
+    least = max(min(1.0, max(0.5, 0.02 * length)), 0.005 * length)
+    return max(more, uncovered, beyond if beyond > least else 0.0)
+
+
+def _beyond_s(video: Video, keeper: Video, found: Match | None) -> float:
+    """Seconds of `video` that lie before the keeper's first moment and after its last, on the lines
+    of the first and the last segment: exact where the ends of segments are not. Two files of one
+    length may each lack what the other begins or ends with.
+    """
+    if found is None or not found.segments:
+        return 0.0
+    first = min(found.segments, key=lambda s: s.a[0])
+    last = max(found.segments, key=lambda s: s.a[1])
+    before = first.a[0] - first.b[0] / first.speed
+    after = (video.info.duration_s - last.a[1]) - (keeper.info.duration_s - last.b[1]) / last.speed
+    return max(0.0, before) + max(0.0, after)
 
 
 def _snapped(speed: float) -> float:

@@ -8,8 +8,9 @@
 
 Two takes of one scene change alike in the large by chance: somebody leans over in both, light comes
 and goes. What happens inside of a small place, less how bright it is and how strong its pattern,
-they share only where they are the same pictures. And there must be places enough: a clock or a
-ticker that two slides share changes alike to the last pixel, in its own corner.
+they share only where they are the same pictures. And there must be places enough, for some time: a
+clock or a ticker that two slides share changes alike to the last pixel, in its own corner, and so
+does the title that both begin with.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _CELL = 4  # pixels across a place
 _LEAST = 1e-3  # change in a place, as a share of an even picture's: half of what counts as change
 _FAINT = 1e-5  # less is rounding
 _QUARTER = 0.25  # of what changes may change otherwise: a caption, a face that hides behind it
-_OVERLAID = 0.12  # share of the places that clocks and tickers take
+_OVERLAID = 0.22  # share of the places that a ticker touches, wherever it lies, or a clock
+_ODD = 0.2  # share of the moments that may differ from the rest by more than what moves: titles
+_FEWEST = 3  # moments
 _MOST = 0.97  # correlation of a place: finer is no more proof
 _COARSE = 8  # places across and down, as `agree` counts them
 _ENOUGH = 0.2  # share of those: more change is no more proof
@@ -38,8 +41,8 @@ class Agreement:
     """How two videos change together.
 
     correlation: of their changes (each moment less its video's mean), -1..1. detail: correlation
-    within small places, which three quarters of what changes have at least, as Fisher's z times the
-    root of the share of places beyond those of an overlay: 0 (none, or in too few) to 2.
+    within small places, which three quarters of what changes in either have at least, as Fisher's z
+    times the root of the share of places beyond those of an overlay: 0 (none, or in too few) to 2.
     """
 
     correlation: float
@@ -53,15 +56,24 @@ def agreement(va: Floats, vb: Floats) -> Agreement:
 
 def moves(rows: Floats) -> bool:
     """Whether a video's pictures, (n, 1600), change in more places than an overlay takes."""
-    changes = _within(rows)
-    return float(_weight(_products(changes, changes)).mean()) > _OVERLAID
+    return _moving(rows) > _OVERLAID
+
+
+def _moving(rows: Floats) -> float:
+    """Share of the places in which they change, without the moments that differ most."""
+    kept = list(range(len(rows)))
+    for _ in range(min(math.ceil(_ODD * len(rows)), len(rows) - _FEWEST)):
+        changes = rows[kept] - rows[kept].mean(axis=0)
+        del kept[int(np.argmax((changes * changes).sum(axis=1)))]
+    changes = _within(rows[kept])
+    return float(_weight(_products(changes, changes)).mean())
 
 
 def _detail(va: Floats, vb: Floats) -> float:
     a, b = _within(va), _within(vb)
     both, of_a, of_b = (_products(x, y) for x, y in ((a, b), (a, a), (b, b)))
-    weight = _weight(np.sqrt(of_a * of_b))
-    beyond = float(weight.mean()) - _OVERLAID
+    weight = _weight(np.maximum(of_a, of_b))
+    beyond = min(float(weight.mean()), _moving(va), _moving(vb)) - _OVERLAID
     if beyond <= 0:
         return 0.0
     alike = both / np.sqrt((of_a + _FAINT) * (of_b + _FAINT))

@@ -160,6 +160,7 @@ def load_beside(load: Callable[[], None]) -> threading.Thread:
     """
 
     def both() -> None:
+        yield_cores()
         import torch  # noqa: F401
 
         load()

@@ -25,7 +25,10 @@ CHUNK = 2048  # new videos between two commits
 
 @dataclass
 class Held:
-    """The videos of a library under one model and sampling, and what their pairs are kept under."""
+    """The videos of a library under one model and sampling, and what their pairs are kept under.
+
+    finish: last touch to a match before it is kept.
+    """
 
     library: Library
     model: str
@@ -33,6 +36,7 @@ class Held:
     context: str
     calibration: Calibration
     min_score: float
+    finish: Callable[[Match], Match] = lambda m: m
     crowd_of: dict[str, int] = field(default_factory=dict)  # key -> crowd, where it is in one
 
     def read(self, key: str) -> Features:
@@ -81,13 +85,11 @@ def score(
     tolerance: tuple[float, float],
     min_samples: int,
     jobs: int,
-    finish: Callable[[Match], Match],
     say: Callable[[str], None],
 ) -> None:
     """Score new videos against all of `keys`; what is scored is committed every CHUNK videos.
 
     Args:
-        finish: last touch to a match before it is kept.
         say: told what the index is and what share of the exact search it finds.
     """
     library = held.library
@@ -110,8 +112,9 @@ def score(
     pool = ann.workers(jobs)
     try:
         while chunk := list(islice(todo, CHUNK)):
-            found = ann.scored(search, chunk, families, held.belongs, pool)
-            told = (m if m.a <= m.b else m.swapped() for m in map(finish, found))
+            belongs, finish = held.belongs, held.finish
+            found = ann.scored(search, chunk, families, belongs, pool, finish=finish)
+            told = (m if m.a <= m.b else m.swapped() for m in found)
             library.put_pairs(held.context, [source.keys[i] for i in chunk], told)
             crowds = [[source.keys[i] for i in members] for members in families.crowds()]
             library.remember("crowds", held.context, crowds)
@@ -155,7 +158,11 @@ def one(held: Held, a: str, b: str) -> Match | None:
 
 
 def _pair(held: Held, a: str, b: str) -> Match | None:
+    """None where the two do not match, or what they do is known: looks may have said so since."""
+    if held.library.pair(held.context, a, b) is not None:
+        return None
     fa, fb = held.read(a), held.read(b)
     if best_moments(fa, fb) < held.calibration.candidate:
         return None
-    return compare(fa, fb, held.calibration)
+    m = compare(fa, fb, held.calibration)
+    return m and held.finish(m)

@@ -69,7 +69,7 @@ def search(
         for a, b in candidates(shelf, {features.key}, (float("inf"), 0.0), run.calibration):
             m = compare(a, b, run.calibration)
             if m is not None and (m.b if m.a == features.key else m.a) in paths:
-                out.append(m.ordered())
+                out.append(run.touched(m).ordered())
         out.sort(key=lambda m: (-m.score, m.a, m.b))
         settled = {(m.a, m.b): m for m in out[: 2 * limit]}
         if options.compare.closer:

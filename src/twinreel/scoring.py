@@ -34,7 +34,8 @@ TOLD_AT = 40  # pixels of the pictures' sides
 PIECE_ROWS = 65_536  # moments: 128 MB of vectors of 512 numbers
 MOST_SETTLED = 64  # looks at a time for one kept file
 INSET_SCORE = 0.5  # of a match with a picture inside the picture, at most
-STILL_SCORE = 0.5  # the same where hardly anything moves
+STILL_SCORE = 0.4  # the same where hardly anything moves in one of the two
+HOPELESS = 1e-5  # the same where hardly anything moves in either: no look could show more
 STILL_BY = 16  # moments that tell whether anything does
 _INNER = " inner"  # no key ends so
 LEAST_TOLD = 0.3  # below this score nobody asks which way round a match is
@@ -74,13 +75,13 @@ class Scoring(Looking):
                 jobs = self.options.decode.jobs or os.cpu_count() or 1
                 if self._is_large(len(new) / len(keys)):
                     held, least = self._held(), self.options.compare.min_samples
-                    touch, say = self._touched, self.notes.append
-                    large.score(held, keys, new, tolerance, least, jobs, touch, say)
+                    say = self.notes.append
+                    large.score(held, keys, new, tolerance, least, jobs, say)
                     return
                 old = self._pieces(set(keys) - new)
                 for piece in self._pieces(new):
                     scored = self._score(piece, old, tolerance, jobs)
-                    told = (self._touched(m).ordered() for m in scored)
+                    told = (self.touched(m).ordered() for m in scored)
                     self.library.put_pairs(self.context, (), told)
                     old.append(piece)
                     self._score_insets(old, set(piece), tolerance, jobs)
@@ -238,8 +239,9 @@ class Scoring(Looking):
 
     def _held(self) -> large.Held:
         return large.Held(
-            self.library, self.model, self.sampling, self.context, self.calibration, self.min_score
-        )
+            self.library, self.model, self.sampling, self.context, self.calibration, self.min_score,
+            self.touched,
+        )  # fmt: skip
 
     def select(self) -> None:
         """The matches of this run's videos, out of all that the library holds."""
@@ -302,19 +304,19 @@ class Scoring(Looking):
     def _against(self) -> list[str]:
         return [os.path.realpath(os.path.expanduser(r)) for r in self.options.compare.against]
 
-    def _touched(self, m: Match) -> Match:
-        """The match as kept pictures have it: doubtful where hardly anything moves, for slides that
+    def touched(self, m: Match) -> Match:
+        """The match as kept pictures have it: not sure where hardly anything moves, for slides that
         share a ticker are alike to the network whatever is written on them; its segments marked
         where one video mirrors the other."""
         if m.score < LEAST_TOLD:
             return m
         a, b = (self.library.thumbs(key) for key in (m.a, m.b))
+        if a and a == b:
+            return m  # the same packets in another container
+        if not all(moving := [self._moves(key) for key in (m.a, m.b)]):
+            m = replace(m, score=min(m.score, STILL_SCORE if any(moving) else HOPELESS))
         if not a or not b:
             return m
-        if a == b:
-            return m  # the same packets in another container
-        if m.score > STILL_SCORE and not (self._moves(m.a) and self._moves(m.b)):
-            m = replace(m, score=STILL_SCORE)
         apart = 0.6 * max(gap(a), gap(b))
         # A few pictures say it, and small ones.
         few_a, few_b = (
@@ -327,9 +329,12 @@ class Scoring(Looking):
         return replace(m, segments=tuple(replace(s, mirrored=True) for s in m.segments))
 
     def _moves(self, key: str) -> bool:
-        """Whether a video changes in more than a corner, as its kept pictures show it."""
+        """Whether a video changes in more than a corner, as its kept pictures show it; where none
+        are kept nothing says that it does not."""
         if key not in self._moving:
             strip = self.library.thumbs(key)
+            if not strip:
+                return True
             places = np.linspace(0, len(strip) - 1, min(STILL_BY, len(strip))).round().astype(int)
             few = np.stack([small(from_jpeg(strip[i][1])) for i in places])
             self._moving[key] = moves(rows(few))

@@ -261,7 +261,7 @@ def _score(
     held: large.Held, new: set[str], say: Callable[[str], None] = lambda words: None
 ) -> None:
     done = held.library.compared("context")
-    large.score(held, done | new, new, ANY, 2, 1, lambda m: m, say)
+    large.score(held, done | new, new, ANY, 2, 1, say)
 
 
 @pytest.mark.usefixtures("faiss")

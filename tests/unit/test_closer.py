@@ -157,7 +157,7 @@ def _room(until_s: float) -> Callable[[Any, float], Any]:
         one, two, three, four = ways[int(t > until_s)]
         x = int(140 + 70 * np.sin(1.1 * t + one) + 60 * np.sin(2.3 * t + two))
         y = int(70 + 30 * np.sin(1.7 * t + three) + 25 * np.sin(0.9 * t + four))
-        out[y : y + 26, x : x + 20] = 250
+        out[y : y + 60, x : x + 80] = 160
         return out
 
     return paint

@@ -32,12 +32,14 @@ def scored(
     belongs: Callable[[Match], bool],
     pool: Executor | None = None,
     counts: Counts | None = None,
+    finish: Callable[[Match], Match] = lambda m: m,
 ) -> Iterator[Match]:
     """Matches of new videos with the known ones and among themselves.
 
     Args:
         new: numbers of videos.
         belongs: whether a match makes its two one family.
+        finish: last touch to a match, before that is asked.
     """
     counts = counts or Counts()
     source = search.source
@@ -46,7 +48,7 @@ def scored(
         """Their matches, and whether each brought two families together."""
         counts.aligned += len(pairs)
         place = {source.keys[i]: i for pair in pairs for i in pair}
-        for match in _aligned(source, pairs, search.calibration, pool):
+        for match in map(finish, _aligned(source, pairs, search.calibration, pool)):
             counts.matches += 1
             joined = belongs(match) and families.join(place[match.a], place[match.b])
             yield match, joined

@@ -33,7 +33,7 @@ def unheld_s(video: Video, keeper: Video, found: Match | None) -> float:
 
 def _beyond_s(video: Video, keeper: Video, found: Match | None) -> float:
     """Seconds of `video` that lie before the keeper's first moment and after its last, on the lines
-    of the first and the last segment: exact where the ends of segments are not. Two files of one
+    of the first and the last segment, which tell more than where the segments end. Two files of one
     length may each lack what the other begins or ends with.
     """
     if found is None or not found.segments:

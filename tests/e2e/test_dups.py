@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from tests.e2e import command
 from tests.videos import make, paint, scale
-from twinreel import jobs, models
+from twinreel import jobs, models, search
 from twinreel.cli import main
 
 SIZE = (320, 180)
@@ -578,7 +578,9 @@ def test_slides_that_share_a_ticker_are_no_copies(tmp_path: Path) -> None:
     report = desk.report("--all-matches", model="twin.v1")
     assert [names(g["members"]) for g in report["groups"]] == [["0.mp4", "again.mkv"]]
     scores = {frozenset(names([m["a"], m["b"]])): m["score"] for m in report["matches"]}
-    assert 0 < scores[frozenset(("0.mp4", "1.mp4"))] <= 0.5  # they were met, and are not sure
+    assert 0 < scores[frozenset(("0.mp4", "1.mp4"))] < 0.1  # they were met
+    found = search(videos / "1.mp4", str(tmp_path / "library.db"), model="twin.v1")
+    assert found and all(m.score < 0.1 for m in found)
 
 
 def test_without_kept_pictures_new_weights_look_again(desk: Desk, another_model: Any) -> None:

@@ -309,6 +309,38 @@ def test_a_library_is_scored_in_pieces(tmp_path: Path, monkeypatch: pytest.Monke
         assert clusters(sorted(part), inside, 0.1, 2) == [sorted(part)]
 
 
+@pytest.mark.usefixtures("faiss")
+def test_what_a_crowd_s_pair_was_told_to_be_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its last touch, by a look since: it is not scored anew when the crowd is completed."""
+    monkeypatch.setattr(large, "CROWD", 6)
+    videos = _library(60, 30)
+    names = {v.key for v in videos}
+    with _filled(tmp_path, videos) as library:
+        _score(_held(library), names)
+        refuted = next(m for m in library.pairs("context", 0.9))
+        library.put_pairs("context", (), [replace(refuted, score=0.01)])
+        held = _held(library)
+        large.complete(held, names)
+        assert large.one(held, refuted.a, refuted.b) is None
+        known = library.pair("context", refuted.a, refuted.b)
+        assert known is not None and known.score == 0.01
+        exact = candidates.compare_all(Shelf(videos), names, ANY, RULE)
+        matches = {(m.a, m.b) for m in map(Match.ordered, filter(_belongs, exact))}
+        left = next(p for p in sorted(matches) if library.pair("context", *p) is None)
+        held.finish = lambda m: replace(m, score=0.4)
+        told = large.one(held, *left)
+        assert told is not None and told.score == 0.4
+    (tmp_path / "other").mkdir()
+    with _filled(tmp_path / "other", videos) as library:
+        held = replace(_held(library), finish=lambda m: replace(m, score=0.4))
+        _score(held, names)
+        large.complete(held, names)
+        assert not list(library.pairs("context", 0.9)) and list(library.pairs("context", 0.1))
+        assert not library.recall("crowds", "context")
+
+
 def test_vectors_move_beside_a_large_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,10 @@ _OVERLAID = 0.22  # share of the places that a ticker touches, wherever it lies,
 _ODD = 0.2  # share of the moments that may differ from the rest by more than what moves: titles
 _FEWEST = 3  # moments
 _MOST = 0.97  # correlation of a place: finer is no more proof
+_PRINT = 8  # pixels across a place in which words are told apart
+_PLAIN = 25.0  # squared grey levels: a plainer place shows nothing
+_SAME = 0.9  # correlation of a place in two copies, at least
+_SLIPS = 0.05  # share of the places that may have less
 _COARSE = 8  # places across and down, as `agree` counts them
 _ENOUGH = 0.2  # share of those: more change is no more proof
 _AGREES = 0.8  # agreement from which on moments go with those beside them
@@ -57,6 +61,19 @@ def agreement(va: Floats, vb: Floats) -> Agreement:
 def moves(rows: Floats) -> bool:
     """Whether a video's pictures, (n, 1600), change in more places than an overlay takes."""
     return _moving(rows) > _OVERLAID
+
+
+def same_print(a: Floats, b: Floats) -> bool:
+    """Whether grey pictures of the same moments, (n, 80, 80) each, are alike in every place that
+    shows something, as copies are; other words on the same slide are not."""
+    cells = [_cells(p, _PRINT) for p in (a, b)]
+    x, y = cells
+    both, of_a, of_b = (np.einsum("pns,pns->pn", *pair) for pair in ((x, y), (x, x), (y, y)))
+    shown = np.median(np.maximum(of_a, of_b), axis=1) / _PRINT**2 > _PLAIN
+    if not shown.any():
+        return False
+    alike = np.median(both / np.sqrt(np.maximum(of_a * of_b, 1e-6)), axis=1)[shown]
+    return bool(np.quantile(alike, _SLIPS) >= _SAME)
 
 
 def _moving(rows: Floats) -> float:
@@ -98,14 +115,22 @@ def _products(a: Floats, b: Floats) -> Floats:
 def _within(rows: Floats) -> Floats:
     """Changes within each place, (places, n, 16): less how bright the place is at each moment, and
     less its pattern, which a fade makes stronger and weaker."""
-    n, across = len(rows), math.isqrt(rows.shape[1]) // _CELL
-    cells = rows.reshape(n, across, _CELL, across, _CELL).transpose(1, 3, 0, 2, 4)
-    cells = cells.reshape(across * across, n, _CELL * _CELL)
-    cells = cells - cells.mean(axis=2, keepdims=True)
+    side = math.isqrt(rows.shape[1])
+    cells = _cells(rows.reshape(-1, side, side), _CELL)
     pattern = cells.mean(axis=1, keepdims=True)
     changes = cells - pattern
     size = np.maximum((pattern * pattern).sum(axis=2, keepdims=True), 1e-12)
     out: Floats = changes - (changes * pattern).sum(axis=2, keepdims=True) / size * pattern
+    return out
+
+
+def _cells(pictures: Floats, side: int) -> Floats:
+    """Pictures (n, h, w) in places of side x side pixels, less how bright each is: (places, n,
+    pixels)."""
+    n, h, w = pictures.shape
+    cells = pictures.reshape(n, h // side, side, w // side, side).transpose(1, 3, 0, 2, 4)
+    cells = cells.reshape(-1, n, side * side)
+    out: Floats = cells - cells.mean(axis=2, keepdims=True)
     return out
 
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from twinreel import picture
 from twinreel.align import ODD
@@ -28,7 +27,7 @@ from twinreel.compare import COPY_COVERAGE, Calibration
 from twinreel.frames import Beat, Tally, frames_at, rotation_of
 from twinreel.picture import WHOLE, Rect
 from twinreel.probe import describe, opened, video_stream
-from twinreel.register import SIDE, STRAIGHT, Canvas, Place, fit, normal
+from twinreel.register import STRAIGHT, Canvas, Place, fit, normal, small
 from twinreel.types import Floats
 
 MOST_MOMENTS = 32  # that are compared in the end
@@ -469,15 +468,6 @@ def decoded(task: CloserTask, times_s: Sequence[float], beat: Beat) -> list[Floa
                             last, grey = frame, small(upright, task.picture)
                         out[order[i]] = grey
     return [out.get(t) for t in times_s]
-
-
-def small(pixels: Any, part: Rect = WHOLE) -> Floats:
-    """A part of a picture, uint8 (h, w, 3) -> grey float32 (80, 80)."""
-    tones = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))
-    grey = picture.cut(tones, part, (2 * SIDE, 2 * SIDE)).astype(np.float32)
-    fours = grey[::2, ::2] + grey[1::2, ::2] + grey[::2, 1::2] + grey[1::2, 1::2]
-    out: Floats = fours * np.float32(0.25)
-    return out
 
 
 def _some(items: Sequence[Any], most: int) -> list[Any]:

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from scipy import ndimage
 
 from twinreel.aligned import WHOLE, Rect, climbed, view
+from twinreel.picture import cut
 from twinreel.types import Floats
 
 SIDE = 80  # of the pictures
@@ -191,6 +194,15 @@ def normal(pictures: Floats) -> Floats:
     rows = pictures.reshape(len(pictures), -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     out: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3)
+    return out
+
+
+def small(pixels: Any, part: Rect = WHOLE) -> Floats:
+    """A part of a picture, uint8 (h, w, 3) -> grey float32 (80, 80)."""
+    tones = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))
+    grey = cut(tones, part, (2 * SIDE, 2 * SIDE)).astype(np.float32)
+    fours = grey[::2, ::2] + grey[1::2, ::2] + grey[::2, 1::2] + grey[1::2, 1::2]
+    out: Floats = fours * np.float32(0.25)
     return out
 
 

@@ -12,13 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from twinreel import ann, large
+from twinreel import ann, large, still
 from twinreel.aligned import at_same_moments, beside, gap, is_mirrored
 from twinreel.candidates import Shelf, compare_all, longest_like
-from twinreel.changes import moves
-from twinreel.closer import small
 from twinreel.compare import VERSION as COMPARE_VERSION
 from twinreel.doubt import PIECES, WHOLES, Doubts, Look, Patience
 from twinreel.doubt import VERSION as DOUBT_VERSION
@@ -26,7 +22,6 @@ from twinreel.inventory import quick
 from twinreel.looking import Looking
 from twinreel.options import fingerprint
 from twinreel.picture import Rect, from_jpeg
-from twinreel.register import rows
 from twinreel.types import Features, Match
 
 TOLD_BY = 4  # moments that tell which way round a match is
@@ -36,7 +31,6 @@ MOST_SETTLED = 64  # looks at a time for one kept file
 INSET_SCORE = 0.5  # of a match with a picture inside the picture, at most
 STILL_SCORE = 0.4  # the same where hardly anything moves in one of the two
 HOPELESS = 1e-5  # the same where hardly anything moves in either: no look could show more
-STILL_BY = 16  # moments that tell whether anything does
 _INNER = " inner"  # no key ends so
 LEAST_TOLD = 0.3  # below this score nobody asks which way round a match is
 
@@ -306,14 +300,15 @@ class Scoring(Looking):
 
     def touched(self, m: Match) -> Match:
         """The match as kept pictures have it: not sure where hardly anything moves, for slides that
-        share a ticker are alike to the network whatever is written on them; its segments marked
-        where one video mirrors the other."""
+        share a ticker are alike to the network whatever is written on them, unless they show the
+        same in every place; its segments marked where one video mirrors the other."""
         if m.score < LEAST_TOLD:
             return m
         a, b = (self.library.thumbs(key) for key in (m.a, m.b))
         if a and a == b:
             return m  # the same packets in another container
-        if not all(moving := [self._moves(key) for key in (m.a, m.b)]):
+        moving = [self._moves(key) for key in (m.a, m.b)]
+        if not all(moving) and not still.same_print(a, b, m.segments):
             m = replace(m, score=min(m.score, STILL_SCORE if any(moving) else HOPELESS))
         if not a or not b:
             return m
@@ -329,13 +324,7 @@ class Scoring(Looking):
         return replace(m, segments=tuple(replace(s, mirrored=True) for s in m.segments))
 
     def _moves(self, key: str) -> bool:
-        """Whether a video changes in more than a corner, as its kept pictures show it; where none
-        are kept nothing says that it does not."""
+        """Whether a video changes in more than a corner, as its kept pictures show it."""
         if key not in self._moving:
-            strip = self.library.thumbs(key)
-            if not strip:
-                return True
-            places = np.linspace(0, len(strip) - 1, min(STILL_BY, len(strip))).round().astype(int)
-            few = np.stack([small(from_jpeg(strip[i][1])) for i in places])
-            self._moving[key] = moves(rows(few))
+            self._moving[key] = still.moves(self.library.thumbs(key))
         return self._moving[key]

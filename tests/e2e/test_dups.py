@@ -577,10 +577,16 @@ def test_slides_that_share_a_ticker_are_no_copies(tmp_path: Path) -> None:
     desk = Desk(tmp_path, tmp_path / "looks")
     report = desk.report("--all-matches", model="twin.v1")
     assert [names(g["members"]) for g in report["groups"]] == [["0.mp4", "again.mkv"]]
+    assert not report["groups"][0]["look"]
     scores = {frozenset(names([m["a"], m["b"]])): m["score"] for m in report["matches"]}
     assert 0 < scores[frozenset(("0.mp4", "1.mp4"))] < 0.1  # they were met
     found = search(videos / "1.mp4", str(tmp_path / "library.db"), model="twin.v1")
     assert found and all(m.score < 0.1 for m in found)
+    # Coded anew it is found, too; nobody has read the small print.
+    make(videos / "coded.mp4", 12, size=(640, 360), number=False, edit=slide(0), gop=10)
+    (group,) = desk.report(model="twin.v1")["groups"]
+    assert names(group["members"]) == ["0.mp4", "again.mkv", "coded.mp4"] and group["look"]
+    assert "small print may differ" in str(group["losses"])
 
 
 def test_without_kept_pictures_new_weights_look_again(desk: Desk, another_model: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinreel.changes import Agreement, agree, agreement, moves
+from twinreel.changes import Agreement, agree, agreement, moves, same_print
 from twinreel.register import normal
 
 Pictures = Any  # float (n, 40, 40)
@@ -103,6 +103,19 @@ def test_still_pictures_show_nothing_and_agree() -> None:
     told = _told(_scene(), _scene())
     assert told.detail == 0 and not moves(normal(_scene()))
     assert agree(normal(_scene()), normal(_scene()))
+
+
+@pytest.mark.parametrize(("words", "same"), [(5, True), (6, False)])
+def test_other_words_in_one_place_are_seen(words: int, same: bool) -> None:
+    """A blank page, one line of it with other words; a place is an eighth of the line."""
+    pages = [np.full((6, 80, 80), 240.0) for _ in range(2)]
+    for page, seed in zip(pages, (5, words), strict=True):
+        page[:, :8] = 60.0 + 100.0 * (np.random.default_rng(1).random((8, 80)) < 0.5)
+        page[:, 24:28, 8:40] = 200.0 * (np.random.default_rng(seed).random((4, 32)) < 0.5)
+        page += np.random.default_rng(seed + 10).normal(0, 4, page.shape)  # of coding
+    assert same_print(*pages) == same
+    blank = np.full((6, 80, 80), 240.0)
+    assert not same_print(blank, blank)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(4, 12), st.floats(0.0, 40.0))

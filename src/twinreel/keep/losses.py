@@ -68,6 +68,8 @@ def _content(video: Video, keep: Video, found: Match | None, views: Views) -> It
     if views.misfit(keep, video):
         # An inset, a stack of two, a turned picture: what else it shows is not known.
         yield "picture: it does not lie on the kept file's, it may show something else, too"
+    if views.is_still(keep, video):
+        yield "picture: hardly anything moves in it, small print may differ"
 
 
 def _quality(video: Video, keep: Video, found: Match | None, views: Views) -> Iterator[str]:

@@ -16,6 +16,7 @@ from twinreel.aligned import (
 )
 from twinreel.keep.holds import Matching
 from twinreel.picture import from_jpeg
+from twinreel.still import moves
 from twinreel.types import Pixels, Video
 
 GREY, COLOURFUL = 0.5, 2.0  # see picture.colour; what lies between says nothing
@@ -32,6 +33,7 @@ class Views:
         self._known: dict[tuple[str, str], Difference | None] = {}
         self._misfits: set[frozenset[str]] = set()
         self._grey: dict[str, bool | None] = {}
+        self._moving: dict[str, bool] = {}
         # By the members' paths: what is seen of one is seen of all that hold the same packets.
         self._twin = picture.Twins(strips)
 
@@ -76,6 +78,16 @@ class Views:
     def misfit(self, a: Video, b: Video) -> bool:
         """Whether there are pictures of the same moments, and they do not fit on each other."""
         return self.difference(a, b) is None and frozenset(self._pair(a, b)) in self._misfits
+
+    def is_still(self, a: Video, b: Video) -> bool:
+        """Whether hardly anything moves in one of two that do not hold the same packets."""
+        one, other = self._pair(a, b)
+        return one != other and not all(map(self._moves, (one, other)))
+
+    def _moves(self, twin: str) -> bool:
+        if twin not in self._moving:
+            self._moving[twin] = moves(self._strips(twin))
+        return self._moving[twin]
 
     def grey(self, video: Video) -> bool | None:
         """Whether a video is without colour; None where that cannot be told."""

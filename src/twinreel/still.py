@@ -8,7 +8,7 @@ The network sees that such videos are alike, not what is written in them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -29,23 +29,21 @@ def moves(strip: Strip) -> bool:
     if not strip:
         return True
     few = np.linspace(0, len(strip) - 1, min(MOMENTS, len(strip))).round().astype(int)
-    return changes.moves(rows(np.stack([small(_decoded(strip[i][1])) for i in few])))
+    return changes.moves(rows(_small([p for _, p in decoded([strip[i] for i in few])])))
 
 
 def same_print(a: Strip, b: Strip, segments: Sequence[Segment]) -> bool:
     """Whether two strips show the same in every place, as their segments lay them on each other."""
     apart = 0.6 * max(gap(a), gap(b))
-    few = [
-        [(t, _decoded(data)) for t, data in strip]
-        for strip in beside(a, b, segments, TOLD_BY, apart)
-    ]
-    shown = at_same_moments(few[0], few[1], segments, apart)
+    few_a, few_b = map(decoded, beside(a, b, segments, TOLD_BY, apart))
+    shown = at_same_moments(few_a, few_b, segments, apart)
     return len(shown[0]) > 0 and changes.same_print(*map(_small, shown))
 
 
-def _small(pictures: Pixels) -> Floats:
+def decoded(strip: Strip) -> list[tuple[float, Pixels]]:
+    """The same strip, pictures as pixels."""
+    return [(t, from_jpeg(p) if isinstance(p, bytes) else p) for t, p in strip]
+
+
+def _small(pictures: Iterable[Pixels]) -> Floats:
     return np.stack([small(p) for p in pictures])
-
-
-def _decoded(data: Pixels | bytes) -> Pixels:
-    return from_jpeg(data) if isinstance(data, bytes) else data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from twinreel import picture
 from twinreel.aligned import (
@@ -15,13 +15,11 @@ from twinreel.aligned import (
     gap,
 )
 from twinreel.keep.holds import Matching
-from twinreel.picture import from_jpeg
-from twinreel.still import moves
-from twinreel.types import Pixels, Video
+from twinreel.still import Strip, decoded, moves
+from twinreel.types import Video
 
 GREY, COLOURFUL = 0.5, 2.0  # see picture.colour; what lies between says nothing
 
-Strip = Sequence[tuple[float, Pixels | bytes]]  # seconds, uint8 (160, 160, 3) or JPEG
 Strips = Callable[[str], Strip]
 
 
@@ -61,7 +59,7 @@ class Views:
         # Pictures of two copies lie up to half a step apart where one begins earlier or is faster.
         for apart in (APART_S, 0.55 * gap(strip_a), 0.55 * gap(strip_b)):
             few_a, few_b = beside(strip_a, strip_b, segments, 2 * PAIRS, apart)
-            pictures = at_same_moments(_decoded(few_a), _decoded(few_b), segments, apart)
+            pictures = at_same_moments(decoded(few_a), decoded(few_b), segments, apart)
             if len(pictures[0]):
                 break
         seen = compare_pictures(*pictures)
@@ -94,11 +92,7 @@ class Views:
         twin = self._twin(video.path)
         if twin not in self._grey:
             strip = self._strips(twin)
-            some = _decoded(strip[:: max(1, -(-len(strip) // PAIRS))])
+            some = decoded(strip[:: max(1, -(-len(strip) // PAIRS))])
             found = picture.colour([p for _, p in some]) if some else (GREY + COLOURFUL) / 2
             self._grey[twin] = True if found < GREY else False if found > COLOURFUL else None
         return self._grey[twin]
-
-
-def _decoded(strip: Strip) -> list[tuple[float, Pixels]]:
-    return [(t, from_jpeg(p) if isinstance(p, bytes) else p) for t, p in strip]

@@ -5,6 +5,7 @@
     told.detail                        # of what changes within small places
     agree(va[-4:], vb[-4:])            # still in both, or changing alike
     moves(va)                          # in more than a corner
+    same_print(a, b)                   # grey pictures (n, 80, 80): the same words on both
 
 Two takes of one scene change alike in the large by chance: somebody leans over in both, light comes
 and goes. What happens inside of a small place, less how bright it is and how strong its pattern,
@@ -66,8 +67,7 @@ def moves(rows: Floats) -> bool:
 def same_print(a: Floats, b: Floats) -> bool:
     """Whether grey pictures of the same moments, (n, 80, 80) each, are alike in every place that
     shows something, as copies are; other words on the same slide are not."""
-    cells = [_cells(p, _PRINT) for p in (a, b)]
-    x, y = cells
+    x, y = (_cells(p, _PRINT) for p in (a, b))
     both, of_a, of_b = (np.einsum("pns,pns->pn", *pair) for pair in ((x, y), (x, x), (y, y)))
     shown = np.median(np.maximum(of_a, of_b), axis=1) / _PRINT**2 > _PLAIN
     if not shown.any():

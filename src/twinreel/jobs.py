@@ -33,6 +33,7 @@ Thumbs = tuple[tuple[float, bytes], ...]
 # The last: of the picture inside the picture, where there is one (inset.py).
 Result = tuple[Facts, Features, Thumbs, Features | None]
 
+
 _INNER = "\0inner"  # no path ends so
 
 

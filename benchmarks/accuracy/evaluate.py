@@ -228,7 +228,10 @@ def evaluate_ours(truth: Truth, outcome: Outcome) -> dict[str, Any]:
         scores[truth.at(*sorted((place[a], place[b])))] = found.score
     if unknown:
         raise ValueError(f"{unknown} matches name files that are not in the set")
-    out = evaluate_scores(truth, scores, _listed(truth, default), _listed(truth, default, MERGES))
+    # Of a part the report only says that it is there; a copy must be one that is proposed.
+    parts = _listed(truth, default) & truth.partial
+    hits = _listed(truth, default, least=default.min_score) | parts
+    out = evaluate_scores(truth, scores, hits, _listed(truth, default, MERGES))
     out["false_matches"] = _false(truth, default)
     out["groups"] = _groups(truth, default)
     if outcome.clips is not None:
@@ -243,14 +246,15 @@ def evaluate_ours(truth: Truth, outcome: Outcome) -> dict[str, Any]:
     return out
 
 
-def _listed(truth: Truth, answer: Answer, relations: Sequence[str] | None = None
-            ) -> npt.NDArray[np.bool_]:
-    """(pairs,) matches at or above the threshold, shared intros and overlaps aside."""
+def _listed(truth: Truth, answer: Answer, relations: Sequence[str] | None = None,
+            least: float | None = None) -> npt.NDArray[np.bool_]:
+    """(pairs,) matches that the report lists, of at least that score, shared intros aside."""
+    least = answer.part_score if least is None else least
     place = {name: k for k, name in enumerate(truth.names)}
     hits = np.zeros(len(truth.i), bool)
     for (a, b), found in answer.matches.items():
         fits = found.relation in relations if relations else found.relation != "shared_intro"
-        if found.score >= answer.min_score and fits:
+        if found.score >= least and fits:
             hits[truth.at(*sorted((place[a], place[b])))] = True
     return hits
 
@@ -337,7 +341,7 @@ def _partial(truth: Truth, answer: Answer, default: Answer) -> dict[str, Any]:
         "start_error_median_s": float(np.median(starts)) if starts else float("nan"),
         "start_error_p90_s": float(np.percentile(starts, 90)) if starts else float("nan"),
         "files": len(for_parts(truth)),
-        **_speed_and_mirror(truth, default, _listed(truth, default)),
+        **_speed_and_mirror(truth, default, _listed(truth, default, least=default.min_score)),
         "shared_intro": _shared(truth, answer),
     }
 
@@ -369,7 +373,7 @@ def _shared(truth: Truth, answer: Answer) -> dict[str, int]:
     counts: dict[str, int] = defaultdict(int)
     for _, a, b in truth.pairs(truth.kind == SHARED):
         match = answer.match(a, b)
-        listed = match is not None and match.score >= answer.min_score
+        listed = match is not None and match.score >= answer.part_score
         counts[match.relation if match and listed else "no match"] += 1
     return dict(sorted(counts.items()))
 

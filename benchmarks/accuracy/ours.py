@@ -53,13 +53,15 @@ class Grouped:
 
 @dataclass(frozen=True)
 class Answer:
-    """One report: matches by (file name, file name), groups, failures, the default threshold."""
+    """One report: matches by (file name, file name), groups, failures, the default threshold, and
+    from which score on it lists parts (all that it lists; with ``--all-matches`` the threshold)."""
 
     matches: dict[tuple[str, str], Found]
     groups: tuple[Grouped, ...]
     failures: tuple[tuple[str, str], ...]
     min_score: float
     model: str
+    part_score: float = 1.0
 
     def match(self, a: str, b: str) -> Found | None:
         """The match of two files, read from ``a``."""
@@ -105,8 +107,10 @@ def read(report: Mapping[str, Any]) -> Answer:
     _spread(matches, groups, report.get("videos", ()))
     failures = tuple((_name(f["path"]), f"{f['stage']}: {f['error']}") for f in report["failures"])
     model = report.get("model", {})
+    parts = least if report["options"].get("all_matches") else report["options"].get("part_score")
     return Answer(matches, groups, failures, float(least),
-                  model.get("name", "") if isinstance(model, Mapping) else str(model))
+                  model.get("name", "") if isinstance(model, Mapping) else str(model),
+                  min(float(least), float(least if parts is None else parts)))
 
 
 def _spread(matches: dict[tuple[str, str], Found], groups: Sequence[Grouped],

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help=f"test sources an edit (default {full}, quick {build.QUICK})")
     parser.add_argument("--twinreel", default=f"{sys.executable} -m twinreel")
     parser.add_argument("--entry", action="append", metavar="NAME=ARGS",
-                        help=f"default: {' '.join(repr(e) for e in ENTRIES)}")
+                        help=f"default: {' '.join(map(repr, ENTRIES))}".replace("%", "%%"))
     parser.add_argument("--rivals-python", type=Path,
                         help="default: an environment made under WORK from rivals.txt")
     parser.add_argument("--rivals", metavar="NAMES", help="with commas, or 'none'; default all "

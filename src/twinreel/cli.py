@@ -219,16 +219,13 @@ def search(video: str, library: str, limit: int, model: str, as_json: bool) -> N
     import dataclasses
 
     from twinreel.query import search as find
-    from twinreel.report import printable
+    from twinreel.report import printable, spans
 
     matches = find(video, library, limit, model=model)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(m) for m in matches]))
         return
     for m in matches:
-        spans = ", ".join(
-            f"{s.a[0]:.1f}-{s.a[1]:.1f} s = {s.b[0]:.1f}-{s.b[1]:.1f} s" for s in m.segments
-        )
-        click.echo(f"{m.score:.3f}  {m.relation:<8}  {printable(m.b)}  {spans}")
+        click.echo(f"{m.score:.3f}  {m.relation:<8}  {printable(m.b)}  {spans(m)}")
     if not matches:
         click.echo("nothing in the library is like it")

@@ -206,6 +206,10 @@ class Doubts:
         for m, _ in self._known(_parted(matches, self._look)[0]):
             yield m
 
+    def has_seen(self, m: Match) -> bool:
+        """Whether a look, of this run or an earlier one, has told what m says."""
+        return self._verdict(m) is not None
+
     def _known(self, doubtful: Iterable[Match]) -> Iterator[tuple[Match, str]]:
         """What was seen before; the rest is left."""
         self._left = []

@@ -161,11 +161,11 @@ class Grouping:
                 self._scores[m.a].append((m.b, m.score))
                 changed |= m.relation in relations
             elif (m.a, m.b) in self.matches:
-                self.matches[(m.a, m.b)] = m  # listed with --all-matches
+                self.matches[(m.a, m.b)] = m  # listed all the same
         return changed
 
     def match(self, a: str, b: str) -> Match | None:
-        """The match between two paths, read as 'a RELATION b'; None where there is none."""
+        """The match between two paths, read as 'a RELATION b'; None where none counts."""
         videos = self.videos
         ka, kb = videos[a].file.key or "", videos[b].file.key or ""
         if ka == kb:
@@ -176,8 +176,8 @@ class Grouping:
             m = large.one(self.crowds, *pair)
             if m is not None and m.score >= self.min_score:
                 self.matches[pair] = m
-        if m is None:
-            return None
+        if m is None or m.score < self.min_score:
+            return None  # listed, no evidence
         m = m if m.a == ka else m.swapped()
         return replace(m, a=a, b=b)
 

@@ -145,6 +145,9 @@ class CompareOptions:
     against: tuple[str, ...] = opt(
         (), "Compare only with the videos under this path.", metavar="PATH"
     )
+    part_score: float = opt(
+        0.6, "Lowest score at which a part is listed that a closer look has shown (never grouped)."
+    )
     all_matches: bool = opt(False, "List every pair that was scored, also below the threshold.")
     closer: bool = opt(
         True, "Settle doubtful pairs by laying their pictures on each other (opens videos again)."
@@ -160,7 +163,7 @@ class CompareOptions:
                 f"min_score ({self.min_score}) and epsilon ({self.epsilon}) say the same thing "
                 "(epsilon = 1 - min_score): give one of them"
             )
-        for name in ("min_score", "epsilon"):
+        for name in ("min_score", "epsilon", "part_score"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be within 0 and 1, got {value}")

@@ -123,8 +123,9 @@ class Run(Scoring):
         )
         groups.sort(key=lambda g: (-report.freed(g), g.keep))
         folders = tuple(folder_pairs(videos, groups))
-        self._last_words(videos)
-        return replace(report, groups=tuple(groups), folders=folders, notes=tuple(self.notes))
+        report = replace(report, groups=tuple(groups), folders=folders)
+        self._last_words(videos, report)
+        return replace(report, notes=tuple(self.notes))
 
     def _videos(self, seen: str) -> dict[str, Video]:
         """Path -> what is known of every file at hand and of those whose disk is away."""
@@ -153,7 +154,7 @@ class Run(Scoring):
             lambda: self.partial,
         )  # fmt: skip
 
-    def _last_words(self, paths: Collection[str]) -> None:
+    def _last_words(self, paths: Collection[str], report: Report) -> None:
         """What a reader should know beside the groups."""
         for pattern in unmatched(self.options.keep.protect, paths):
             self.notes.append(f"no video matches --protect {pattern}")
@@ -168,15 +169,10 @@ class Run(Scoring):
                     f"{left} of {len(self.files)} videos were not looked at yet; "
                     "the same command goes on with them"
                 )
-        unlike = sum(
-            m.score >= self.min_score and m.relation in ("contains", "part_of", "overlap")
-            for m in self.matches.values()
-        )
-        if unlike and not self.options.compare.contained:
-            self.notes.append(
-                f"{unlike} pairs share content at unlike length: "
-                "`twinreel dups --clips --contained` finds them"
-            )
+        ask = self.options.compare
+        if not ask.contained and report.parts():
+            more = "" if ask.clips else "; `--clips` finds more of them"
+            self.notes.append(f"`--contained` groups what lies wholly in a longer file{more}")
 
 
 _NOT_LOOKED_AT = Facts(VideoInfo(0.0, 0, 0, 0, 0, ""), 0.0, 0, 0)

@@ -24,6 +24,7 @@ from twinreel.lines import line_of
 from twinreel.types import Failure, Group, Match, Segment, Track, Video, VideoFile, VideoInfo
 
 VERSION = 1
+PARTS = ("contains", "part_of", "overlap")  # relations of videos that are no copies
 JSONL_ABOVE = 50_000
 
 # Fields of VideoFile and VideoInfo stand side by side in a report's video.
@@ -94,6 +95,11 @@ class Report:
             object.__setattr__(self, "_index", cache)
         return cache
 
+    @property
+    def min_score(self) -> float:
+        """The lowest score that is evidence; matches with less may be listed, too."""
+        return float(self.options.get("min_score") or 0.0)
+
     def freed(self, group: Group) -> int:
         """Bytes that removing all members but the kept one would free (hard links count once)."""
         keeper = self.video(group.keep).file
@@ -115,6 +121,19 @@ class Report:
         if (a, b) in pairs:
             return pairs[(a, b)]  # type: ignore[no-any-return]
         return pairs[(b, a)].swapped() if (b, a) in pairs else None
+
+    def parts(self) -> list[Match]:
+        """What videos share that are no copies, the surest first: the surest match of two groups
+        (or files outside of groups), 'a is part of b' or 'a overlaps b'. Shared intros are left
+        out, and so is what only `all_matches` lists."""
+        of = {path: group.keep for group in self.groups for path in group.members}
+        least = self.min_score if self.options.get("all_matches") else 0.0
+        best: dict[frozenset[str], Match] = {}
+        for m in sorted(self.matches, key=lambda m: -m.score):
+            sides = frozenset(of.get(path, path) for path in (m.a, m.b))
+            if m.relation in PARTS and len(sides) == 2 and m.score >= least:
+                best.setdefault(sides, m.swapped() if m.relation == "contains" else m)
+        return list(best.values())
 
     # -- JSON -----------------------------------------------------------------------------------
 
@@ -288,10 +307,22 @@ class Report:
                 role = "keep" if path == group.keep else "copy"
                 loss = "; ".join(group.losses.get(path, []))
                 lines.append(f"  {role}  {_printable(path)}" + (f"  [{loss}]" if loss else ""))
+        for m in self.parts():
+            lines.append(f"{m.relation}  {m.score:.3f}  {_printable(m.a)}")
+            lines.append(f"    {_printable(m.b)}  [{spans(m)}]")
         for f in self.failures:
             words = _printable(f"{f.stage}: {f.error}: {f.detail}")
             lines.append(f"failed  {_printable(f.path)}  {words}")
         return "\n".join([*lines, *map(_printable, self.notes)]) + "\n"
+
+
+def spans(m: Match) -> str:
+    """'2.0-12.0 s = 303.2-313.2 s, ...': seconds of a that are seconds of b."""
+    return ", ".join(
+        f"{s.a[0]:.1f}-{s.a[1]:.1f} s = {s.b[0]:.1f}-{s.b[1]:.1f} s"
+        + (" mirrored" if s.mirrored else "")
+        for s in m.segments
+    )
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from twinreel.inventory import quick
 from twinreel.looking import Looking
 from twinreel.options import fingerprint
 from twinreel.picture import Rect, from_jpeg
-from twinreel.types import Features, Match
+from twinreel.types import COPIES, Features, Match
 
 TOLD_BY = 4  # moments that tell which way round a match is
 TOLD_AT = 40  # pixels of the pictures' sides
@@ -195,8 +195,7 @@ class Scoring(Looking):
         self.library.put_pairs(self.context, (), told)
         here = {f.key for f in self.files}
         for m in told:
-            listed = self.options.compare.all_matches or m.score >= self.min_score
-            if listed and m.a in here and m.b in here and self._wanted(m.a, m.b):
+            if self._is_listed(m) and m.a in here and m.b in here and self._wanted(m.a, m.b):
                 self.matches[(m.a, m.b)] = m
 
     def look_with(
@@ -243,12 +242,13 @@ class Scoring(Looking):
             self.name_model()
         active = {f.key for f in self.files} | {f.key for f in self.offline()}
         removed = self.library.recall_all("removed")
-        least = 0.0 if self.options.compare.all_matches else self.min_score
+        ask = self.options.compare
+        least = 0.0 if ask.all_matches else min(self.min_score, ask.part_score)
         self.crowds = self._held()
         large.complete(self.crowds, {key for key in active if key is not None})
         for m in self.library.pairs(self.context, least):
             if m.a in active and m.b in active:
-                if self._wanted(m.a, m.b):
+                if self._is_listed(m) and self._wanted(m.a, m.b):
                     self.matches[(m.a, m.b)] = m
             elif self._apart(m.a, m.b):
                 continue
@@ -259,6 +259,15 @@ class Scoring(Looking):
         for file in self.files:
             if file.key in removed and removed[file.key]["path"] != file.path:
                 self._seen_before(file.key, removed[file.key])
+
+    def _is_listed(self, m: Match) -> bool:
+        """Whether the report has a match: those that count, and of what proposes no removal also
+        what a closer look has shown to be likelier than not."""
+        ask = self.options.compare
+        if ask.all_matches or m.score >= self.min_score:
+            return True
+        likely = m.relation not in COPIES and m.score >= ask.part_score
+        return likely and ask.closer and self._doubts.has_seen(m)
 
     def _wanted(self, a: str, b: str) -> bool:
         """Whether this run asks for a pair of its keys: with --against, only of one from each."""

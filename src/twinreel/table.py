@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twinreel.report import Report, human_bytes, printable
+from twinreel.report import Report, human_bytes, printable, spans
 
 ENDLESS = 10_000
 
@@ -50,6 +50,16 @@ def show(report: Report, target: Path | None, most: int) -> None:
         console.print(table)
         if len(report.groups) > most:
             console.print(f"and {len(report.groups) - most} more groups in the report", style="dim")
+    if parts := report.parts():
+        console.print(f"\n{len(parts)} pairs share a part:", style="bold")
+        for m in parts[:most]:
+            likely = "" if m.score >= report.min_score else "likely "
+            word = m.relation.replace("_", " ")
+            console.print(Text(f"  {printable(m.a)}"))
+            console.print(Text(f"    {likely}{word} {m.score:.3f}  {printable(m.b)}"))
+            console.print(Text(f"    {spans(m)}", style="dim"))
+        if len(parts) > most:
+            console.print(f"  and {len(parts) - most} more in the report", style="dim")
     for pair in report.folders[:5]:
         console.print(Text(printable(pair.sentence())))
     if report.failures:

@@ -542,6 +542,30 @@ def test_a_film_inside_another_is_found_and_never_removed_unseen(tmp_path: Path)
     assert members == [{str(source), str(around), str(again)}]
 
 
+def test_a_clip_in_a_longer_film_is_told_with_its_seconds(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, tmp_path / "looks")
+    desk.videos.mkdir()
+    size = (320, 180)
+    clip = make(desk.videos / "clip.mp4", 6, seed=1, size=size, number=False)
+
+    def within(picture: Any, moment: float) -> Any:
+        return paint(1, moment - 20, size) if 20 <= moment < 26 else picture
+
+    film = make(desk.videos / "film.mp4", 40, seed=2, size=size, number=False, edit=within)
+    printed = desk.dups(desk.videos, "--clips", model="twin.v1")
+    assert "1 pairs share a part:" in printed and "0 groups" in printed
+    told = f"  {clip}\n    part of [01]\\.\\d{{3}}  {film}\n    (.*) s = (.*)-(.*) s"
+    found = re.search(told, printed)
+    assert found is not None, printed
+    assert float(found[2]) == pytest.approx(20, abs=0.5)
+    assert float(found[3]) == pytest.approx(26, abs=0.5)
+    assert "`--contained` groups" in printed
+    report = desk.report("--clips", "--contained", model="twin.v1")
+    (group,) = report["groups"]
+    assert group["keep"] == str(film) and group["members"] == [str(clip), str(film)]
+    assert not any("--contained" in note for note in report["notes"])
+
+
 def test_slides_that_share_a_ticker_are_no_copies(tmp_path: Path) -> None:
     """To the network they are alike, whatever is written on them. The same slide in another
     container is a copy all the same."""

@@ -12,14 +12,13 @@ from twinreel.aligned import (
     PAIRS,
     WHOLE,
     Difference,
-    _fit_outside,
     at_same_moments,
     compare_pictures,
     find_crop,
-    find_overlay,
     is_mirrored,
 )
 from twinreel.demo import Picture, cut, paint
+from twinreel.overlay import find_overlay, fit_outside
 from twinreel.types import Pixels, Segment
 
 SIDE = (160, 160)
@@ -106,7 +105,7 @@ def test_a_logo_on_both_is_no_difference() -> None:
 def test_an_overlay_needs_more_than_two_moments() -> None:
     grey = film(1, n=2).mean(axis=3).astype(np.float32)
     marked = film(1, logo, n=2).mean(axis=3).astype(np.float32)
-    assert find_overlay(grey, marked) == ""
+    assert find_overlay(grey, marked) is None
 
 
 @pytest.mark.parametrize("seed", [1, 4])
@@ -121,9 +120,9 @@ def test_a_thing_laid_over_does_not_excuse_the_rest(seed: int) -> None:
     grey = [p.mean(axis=3).astype(np.float32) for p in (a, b)]
     place = np.zeros(SIDE, bool)
     place[12:34, 118:150] = True
-    assert _fit_outside(*grey, place) < FITS
-    assert _fit_outside(grey[0], film(seed, logo).mean(axis=3), place) > 0.99
-    assert _fit_outside(*grey, np.ones(SIDE, bool)) == 0.0
+    assert fit_outside(*grey, place) < FITS
+    assert fit_outside(grey[0], film(seed, logo).mean(axis=3), place) > 0.99
+    assert fit_outside(*grey, np.ones(SIDE, bool)) == 0.0
 
 
 def test_other_pictures_say_nothing() -> None:

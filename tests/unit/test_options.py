@@ -39,6 +39,7 @@ from twinreel.options import (
         (ModelOptions, {"embedding_size": -2}, "embedding_size.*-2"),
         (CompareOptions, {"min_score": 1.1}, "min_score.*1.1"),
         (CompareOptions, {"epsilon": -0.1}, "epsilon.*-0.1"),
+        (CompareOptions, {"part_score": 1.1}, "part_score.*1.1"),
         (CompareOptions, {"min_samples": 0}, "min_samples.*0"),
         (CompareOptions, {"length_tolerance": "soon"}, "length_tolerance.*'soon'"),
         (CompareOptions, {"length_tolerance": "-5s"}, "length_tolerance"),

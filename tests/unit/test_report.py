@@ -15,7 +15,9 @@ import pytest
 from tests.reports import ODD, example, video
 from twinreel import report as reports
 from twinreel.errors import BadReport, OutputError
-from twinreel.report import FolderPair, Report, human_bytes, printable, write_atomically
+from twinreel.report import FolderPair, Report, human_bytes, printable, spans, write_atomically
+from twinreel.table import show
+from twinreel.types import Match, Segment
 
 
 @pytest.mark.parametrize("ending", ["json", "jsonl", "JSON"])
@@ -132,6 +134,40 @@ def test_video_and_match_are_found_by_path() -> None:
     assert (forward.relation, back.relation) == ("contains", "part_of")
     assert (back.coverage_a, back.segments[0].a) == (1.0, (2.0, 12.0))
     assert report.match("/v/a.mp4", ODD) is None
+
+
+def test_parts_are_told_once_for_two_families_of_copies() -> None:
+    segment = (Segment((0.0, 10.0), (2.0, 12.0)),)
+    matches = (
+        Match("/v/clip.mp4", "/v/b.mp4", 0.7, "part_of", segment),
+        Match("/v/a.mp4", "/v/clip.mp4", 0.95, "contains", segment),
+        Match("/v/clip.mp4", "/v/x.mp4", 0.65, "overlap", segment),
+        Match("/v/a.mp4", "/v/b.mp4", 0.99, "contains", segment),  # in one group
+        Match("/v/x.mp4", "/v/y.mp4", 0.99, "shared_intro", segment),
+        Match("/v/x.mp4", "/v/z.mp4", 0.99, "copy", segment),
+    )
+    report = replace(example(), matches=matches)
+    sure, likely = report.parts()
+    assert (sure.a, sure.b, sure.relation) == ("/v/clip.mp4", "/v/a.mp4", "part_of")
+    assert spans(sure) == "2.0-12.0 s = 0.0-10.0 s"
+    assert likely.b == "/v/x.mp4" and likely.score < report.min_score
+    everything = replace(report, options={"min_score": 0.9, "all_matches": True})
+    assert everything.parts() == [sure]  # the rest may be refuted
+    text = report.text()
+    assert "part_of  0.950  /v/clip.mp4\n    /v/a.mp4  [2.0-12.0 s = 0.0-10.0 s]\n" in text
+
+
+def test_parts_stand_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    segment = (Segment((0.0, 10.0), (2.0, 12.0), 1.0, True),)
+    matches = tuple(
+        Match("/v/a.mp4", f"/v/{n}.mp4", score, "contains", segment)
+        for n, score in enumerate((0.95, 0.7, 0.65))
+    )
+    show(replace(example(), matches=matches), None, 2)
+    out = capsys.readouterr().out
+    assert "3 pairs share a part:" in out and "and 1 more in the report" in out
+    assert "  /v/0.mp4\n    part of 0.950  /v/a.mp4\n    2.0-12.0 s = 0.0-10.0 s mirrored" in out
+    assert "  /v/1.mp4\n    likely part of 0.700  /v/a.mp4" in out and "/v/2.mp4" not in out
 
 
 def test_freed_counts_what_removal_frees() -> None:

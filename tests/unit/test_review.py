@@ -152,6 +152,19 @@ def test_exact_copies_share_their_pictures(report: Report, tmp_path: Path) -> No
         assert len(group_pictures(report, report.groups[3], library, STYLES[0])["sprites"]) == 1
 
 
+def test_what_is_only_likely_ties_nobody(report: Report) -> None:
+    """A report lists parts below the threshold, with --all-matches also what was refuted."""
+    a, b, c = report.groups[2].members
+    assert all(Ties(report, report.groups[2]).between(i, 0) for i in (1, 2))
+    unsure = tuple(
+        replace(m, score=0.7, relation="part_of") if {m.a, m.b} == {a, c} else m
+        for m in report.matches
+    )
+    options = {**report.options, "min_score": 0.9}
+    ties = Ties(replace(report, matches=unsure, options=options), report.groups[2])
+    assert ties.between(1, 0) is not None and ties.between(2, 0) is None
+
+
 def test_the_matrix_shows_where_two_are_alike(report: Report, tmp_path: Path) -> None:
     with Library.open(tmp_path / "library.db") as library:
         data = group_pictures(report, report.groups[4], library, STYLES[0])

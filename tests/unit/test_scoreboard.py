@@ -339,6 +339,19 @@ def test_figures_of_a_small_report() -> None:
     assert got["cost"] == {"cpu_s_per_min": 90.0, "bytes_per_min": 6000.0, "wall_s": 60}
 
 
+def test_a_part_counts_where_it_is_listed_a_copy_where_it_is_proposed() -> None:
+    likely = [{"a": "/x/a.mp4", "b": f"/x/{name}.mp4", "score": 0.7, "relation": relation,
+               "segments": []}
+              for name, relation in (("b", "overlap"), ("c", "contains"), ("d", "overlap"))]
+    got = _judge(_report(matches=likely, options={"min_score": 0.8, "part_score": 0.6}))
+    assert got["recall_partial"]["value"] == got["partial"]["recall"]["value"] == 1
+    assert got["recall_whole"]["value"] == 0
+    assert got["false_matches"] == 1
+    everything = {"min_score": 0.8, "part_score": 0.6, "all_matches": True}
+    got = _judge(_report(matches=likely, options=everything))
+    assert got["recall_partial"]["value"] == got["false_matches"] == 0
+
+
 def test_a_wrong_group_costs() -> None:
     wrong = {"members": ["/x/c.mp4", "/x/a.mp4", "/x/d.mp4"], "keep": "/x/c.mp4", "why": "",
              "losses": {}, "decision": None}

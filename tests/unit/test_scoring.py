@@ -62,6 +62,34 @@ def test_pairs_do_not_depend_on_what_is_in_memory_at_once(
         assert _scored(tmp_path / str(rows), rows, monkeypatch) == whole
 
 
+def test_what_proposes_no_removal_is_listed_once_a_look_made_it_likely(tmp_path: Path) -> None:
+    with Library.open(tmp_path / "l.db") as library:
+
+        def listed(**given: object) -> set[tuple[str, str]]:
+            options = gather({"model": "dctgrad.v1", **given}, DupsOptions)
+            found = Discovery((), {}, (), ())
+            run = Scoring(library, options, found, Progress(False), spec=models.get("dctgrad.v1"))
+            run.name_model()
+            run.min_score = 0.9
+            _fill(run, range(6), np.random.default_rng(1))
+            film, *others = (f.key or "" for f in run.files)
+            told = ((0.7, "contains"), (0.7, "copy"), (0.55, "contains"), (0.95, "copy"))
+            pairs = [Match(film, k, s, r) for k, (s, r) in zip(others, told, strict=False)]
+            unseen = Match(film, others[4], 0.7, "contains")
+            library.put_pairs(run.context, [film, *others], [*pairs, unseen])
+            for m in pairs:
+                run._doubts._remember(m)
+            run.select()
+            names = {key: str(n) for n, key in enumerate(others)}
+            return {(names[m.b], m.relation) for m in run.matches.values()}
+
+        sure = ("3", "copy")
+        assert listed() == {("0", "contains"), sure}
+        assert listed(part_score=0.5) == {("0", "contains"), ("2", "contains"), sure}
+        assert listed(part_score=0.8) == listed(closer=False) == {sure}
+        assert len(listed(all_matches=True)) == 5
+
+
 def test_a_group_asks_for_the_doubtful_pairs_it_hangs_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,9 +43,10 @@ def _by_key(report: Report) -> dict[str | None, list[str]]:
 def evidence(report: Report, path: str, keep: str) -> Match | None:
     """The direct match 'path RELATION keep': by path, else by files of the same content.
 
-    A report with --all-matches lists pairs that were refuted, too: they are no evidence.
+    A report lists parts that are only likely, too, and with --all-matches pairs that were refuted:
+    they are no evidence.
     """
-    least = float(report.options.get("min_score") or 0.0)
+    least = report.min_score
     keys = {p: report.video(p).file.key for p in (path, keep)}
     if keys[path] is not None and keys[path] == keys[keep]:
         return Match(path, keep, 1.0, "exact")

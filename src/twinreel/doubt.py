@@ -30,9 +30,10 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 13  # part of the name under which a verdict is remembered
+VERSION = 14  # part of the name under which a verdict is remembered
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
+UNSEEN_SCORE = 0.5  # at most, of a pair that shows too little to be laid on each other
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
 REACH_S = 0.75  # how far off a moment may be, at most
 Span = tuple[float, float]  # seconds
@@ -113,7 +114,10 @@ def _looked(
         for event in pool.run(sorted((task for task, _ in tasks), key=lambda t: -len(t.lines))):
             m = by_name[event.task.name]
             if event.kind == "item":
-                told = m if event.value is None else _told(m, event.value, look)
+                if event.value is None:
+                    told = replace(m, score=min(m.score, UNSEEN_SCORE))
+                else:
+                    told = _told(m, event.value, look)
                 yield told.ordered(), ""
                 continue
             if event.kind == "failed":
@@ -207,8 +211,9 @@ class Doubts:
             yield m
 
     def has_seen(self, m: Match) -> bool:
-        """Whether a look, of this run or an earlier one, has told what m says."""
-        return self._verdict(m) is not None
+        """Whether m has the score that a look told, of this run or an earlier one."""
+        known = self._verdict(m)
+        return known is not None and known.score == m.score
 
     def _known(self, doubtful: Iterable[Match]) -> Iterator[tuple[Match, str]]:
         """What was seen before; the rest is left."""

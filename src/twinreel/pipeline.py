@@ -170,9 +170,12 @@ class Run(Scoring):
                     "the same command goes on with them"
                 )
         ask = self.options.compare
-        if not ask.contained and report.parts():
-            more = "" if ask.clips else "; `--clips` finds more of them"
-            self.notes.append(f"`--contained` groups what lies wholly in a longer file{more}")
+        parts = report.parts()
+        inside = sum(m.relation == "part_of" and m.score >= self.min_score for m in parts)
+        if inside and not ask.contained:
+            self.notes.append(f"`--contained` groups what lies wholly in a longer file ({inside})")
+        if parts and not ask.clips:
+            self.notes.append("`--clips` finds more videos that share a part; it takes longer")
 
 
 _NOT_LOOKED_AT = Facts(VideoInfo(0.0, 0, 0, 0, 0, ""), 0.0, 0, 0)

@@ -24,6 +24,7 @@ from twinreel.lines import line_of
 from twinreel.types import Failure, Group, Match, Segment, Track, Video, VideoFile, VideoInfo
 
 VERSION = 1
+USUAL_SCORE = 0.9  # that counts where a report does not say
 PARTS = ("contains", "part_of", "overlap")  # relations of videos that are no copies
 JSONL_ABOVE = 50_000
 
@@ -98,7 +99,8 @@ class Report:
     @property
     def min_score(self) -> float:
         """The lowest score that is evidence; matches with less may be listed, too."""
-        return float(self.options.get("min_score") or 0.0)
+        least = self.options.get("min_score")
+        return USUAL_SCORE if least is None else float(least)
 
     def freed(self, group: Group) -> int:
         """Bytes that removing all members but the kept one would free (hard links count once)."""
@@ -124,16 +126,32 @@ class Report:
 
     def parts(self) -> list[Match]:
         """What videos share that are no copies, the surest first: the surest match of two groups
-        (or files outside of groups), 'a is part of b' or 'a overlaps b'. Shared intros are left
-        out, and so is what only `all_matches` lists."""
-        of = {path: group.keep for group in self.groups for path in group.members}
+        (or contents outside of groups), 'a is part of b' or 'a overlaps b'.
+
+        Left out are shared intros, what only `all_matches` lists, and pairs whose disks are away.
+        """
+        kept = {path: group.keep for group in self.groups for path in group.members}
         least = self.min_score if self.options.get("all_matches") else 0.0
         best: dict[frozenset[str], Match] = {}
+
+        def content(path: str) -> str:
+            found = self._by_path.get(path)
+            return (found and found.file.key) or path
+
         for m in sorted(self.matches, key=lambda m: -m.score):
-            sides = frozenset(of.get(path, path) for path in (m.a, m.b))
-            if m.relation in PARTS and len(sides) == 2 and m.score >= least:
+            if m.relation not in PARTS or m.score < least:
+                continue
+            both = [self._by_path.get(path) for path in (m.a, m.b)]
+            away = all(v is not None and v.offline for v in both)
+            sides = frozenset(content(kept.get(path, path)) for path in (m.a, m.b))
+            if len(sides) == 2 and not away:
                 best.setdefault(sides, m.swapped() if m.relation == "contains" else m)
         return list(best.values())
+
+    def said(self, m: Match) -> str:
+        """What one of `parts` says of a: 'part of 0.970', 'likely overlaps 0.710'."""
+        word = {"part_of": "part of", "overlap": "overlaps"}.get(m.relation, m.relation)
+        return f"{'' if m.score >= self.min_score else 'likely '}{word} {m.score:.3f}"
 
     # -- JSON -----------------------------------------------------------------------------------
 
@@ -307,9 +325,10 @@ class Report:
                 role = "keep" if path == group.keep else "copy"
                 loss = "; ".join(group.losses.get(path, []))
                 lines.append(f"  {role}  {_printable(path)}" + (f"  [{loss}]" if loss else ""))
-        for m in self.parts():
-            lines.append(f"{m.relation}  {m.score:.3f}  {_printable(m.a)}")
-            lines.append(f"    {_printable(m.b)}  [{spans(m)}]")
+        for n, m in enumerate(self.parts()):
+            head = "\nshare a part (times of the first = times of the second):\n"
+            lines.append(f"{'' if n else head}  {_printable(m.a)}")
+            lines.append(f"    {self.said(m)}  {_printable(m.b)}  [{spans(m)}]")
         for f in self.failures:
             words = _printable(f"{f.stage}: {f.error}: {f.detail}")
             lines.append(f"failed  {_printable(f.path)}  {words}")
@@ -317,12 +336,21 @@ class Report:
 
 
 def spans(m: Match) -> str:
-    """'2.0-12.0 s = 303.2-313.2 s, ...': seconds of a that are seconds of b."""
+    """'0:02.0-0:12.0 = 5:03.2-5:13.2, ...': where a's segments are in b."""
     return ", ".join(
-        f"{s.a[0]:.1f}-{s.a[1]:.1f} s = {s.b[0]:.1f}-{s.b[1]:.1f} s"
+        f"{_clock(s.a[0])}-{_clock(s.a[1])} = {_clock(s.b[0])}-{_clock(s.b[1])}"
         + (" mirrored" if s.mirrored else "")
         for s in m.segments
     )
+
+
+def _clock(seconds: float) -> str:
+    """5003.25 -> '1:23:23.2'"""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{head}:{rest // 10:02}.{rest % 10}"
 
 
 def _plain(record: Any) -> dict[str, Any]:

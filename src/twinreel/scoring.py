@@ -184,6 +184,8 @@ class Scoring(Looking):
                 if not why:
                     self.library.put_pairs(self.context, (), [m])
                     found.append(m)
+                    if m.score < self.min_score and self._is_listed(m):
+                        self.matches[(m.a, m.b)] = m
         self._settled |= bool(found)
         return found
 
@@ -266,8 +268,10 @@ class Scoring(Looking):
         ask = self.options.compare
         if ask.all_matches or m.score >= self.min_score:
             return True
-        likely = m.relation not in COPIES and m.score >= ask.part_score
-        return likely and ask.closer and self._doubts.has_seen(m)
+        if m.relation in COPIES or m.score < ask.part_score:
+            return False
+        sure = m.score >= (self.spec.min_score or 1.0)  # nobody looks at those
+        return sure or (ask.closer and self._doubts.has_seen(m))
 
     def _wanted(self, a: str, b: str) -> bool:
         """Whether this run asks for a pair of its keys: with --against, only of one from each."""

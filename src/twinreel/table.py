@@ -1,8 +1,10 @@
-"""A report on the terminal: the groups that would free most, what failed, where the report is."""
+"""A report on the terminal: the groups that would free most, what videos share that are no copies,
+what failed, where the report is."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.text import Text
 from twinreel.report import Report, human_bytes, printable, spans
 
 ENDLESS = 10_000
+SPANS = 3  # segments of a pair that are shown
 
 
 def show(report: Report, target: Path | None, most: int) -> None:
@@ -51,13 +54,16 @@ def show(report: Report, target: Path | None, most: int) -> None:
         if len(report.groups) > most:
             console.print(f"and {len(report.groups) - most} more groups in the report", style="dim")
     if parts := report.parts():
-        console.print(f"\n{len(parts)} pairs share a part:", style="bold")
+        count = "1 pair shares" if len(parts) == 1 else f"{len(parts)} pairs share"
+        words = "a part (times of the first = times of the second):"
+        console.print(f"\n{count} {words}", style="bold")
         for m in parts[:most]:
-            likely = "" if m.score >= report.min_score else "likely "
-            word = m.relation.replace("_", " ")
-            console.print(Text(f"  {printable(m.a)}"))
-            console.print(Text(f"    {likely}{word} {m.score:.3f}  {printable(m.b)}"))
-            console.print(Text(f"    {spans(m)}", style="dim"))
+            # A path stays in one piece here, too: lines may be wrapped anywhere.
+            console.print(Text(f"  {printable(m.a)}"), soft_wrap=True)
+            console.print(Text(f"    {report.said(m)}  {printable(m.b)}"), soft_wrap=True)
+            more = len(m.segments) - SPANS
+            some = spans(replace(m, segments=m.segments[:SPANS]))
+            console.print(Text(f"    {some}{f' and {more} more' if more > 0 else ''}", style="dim"))
         if len(parts) > most:
             console.print(f"  and {len(parts) - most} more in the report", style="dim")
     for pair in report.folders[:5]:

@@ -315,7 +315,9 @@ def test_no_direct_evidence_no_step() -> None:
 
 def test_evidence_by_content_key() -> None:
     videos = [video("/v/a", "K"), video("/v/b"), video("/v/a2", "K")]
-    found = Report("", tuple(videos), (Match("/v/a", "/v/b", 0.8, "copy"),), ())
+    found = Report(
+        "", tuple(videos), (Match("/v/a", "/v/b", 0.8, "copy"),), (), options={"min_score": 0.8}
+    )
     assert evidence(found, "/v/a2", "/v/b") == Match("/v/a2", "/v/b", 0.8, "copy")
     assert evidence(found, "/v/a", "/v/a2") == Match("/v/a", "/v/a2", 1.0, "exact")
     assert evidence(Report("", tuple(videos), (), ()), "/v/a", "/v/b") is None

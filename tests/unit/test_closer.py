@@ -343,6 +343,20 @@ def test_a_doubtful_pair_is_scored_anew_once(source: Path, tmp_path: Path) -> No
         assert known == [(told, "")]
 
 
+def test_a_pair_that_shows_nothing_is_as_likely_as_not_at_most(
+    source: Path, tmp_path: Path
+) -> None:
+    dark = videos.make(tmp_path / "b.mp4", 6, seed=5, edit=lambda p, _: np.zeros_like(p))
+    with Library.open(tmp_path / "l.db") as library:
+        ka, kb = sorted((_put(library, source), _put(library, dark)))
+        paths = {content_key(p): str(p) for p in (source, dark)}
+        whole = Segment((0.0, 6.0), (0.0, 6.0))
+        for score, told in ((0.75, 0.5), (0.3, 0.3)):
+            m = Match(ka, kb, score, "copy", (whole,))
+            look = replace(_stage(library, paths), made_by=str(score))
+            assert list(look_again([m], look, _QUIET)) == [(replace(m, score=told), "")]
+
+
 def test_one_look_serves_all_copies_of_the_same_pictures(source: Path, tmp_path: Path) -> None:
     """The source and the same packets under another key; a crop that is doubtful beside both."""
     twin = tmp_path / "twin.mp4"

@@ -149,25 +149,52 @@ def test_parts_are_told_once_for_two_families_of_copies() -> None:
     report = replace(example(), matches=matches)
     sure, likely = report.parts()
     assert (sure.a, sure.b, sure.relation) == ("/v/clip.mp4", "/v/a.mp4", "part_of")
-    assert spans(sure) == "2.0-12.0 s = 0.0-10.0 s"
+    assert spans(sure) == "0:02.0-0:12.0 = 0:00.0-0:10.0"
+    far = replace(sure, segments=(Segment((59.96, 3599.96), (5003.25, 8543.25)),))
+    assert spans(far) == "1:00.0-1:00:00.0 = 1:23:23.2-2:22:23.2"
     assert likely.b == "/v/x.mp4" and likely.score < report.min_score
     everything = replace(report, options={"min_score": 0.9, "all_matches": True})
     assert everything.parts() == [sure]  # the rest may be refuted
     text = report.text()
-    assert "part_of  0.950  /v/clip.mp4\n    /v/a.mp4  [2.0-12.0 s = 0.0-10.0 s]\n" in text
+    assert "\nshare a part (" in text
+    assert "  /v/clip.mp4\n    part of 0.950  /v/a.mp4  [0:02.0-0:12.0 = 0:00.0-0:10.0]\n" in text
+    assert "    likely overlaps 0.650  /v/x.mp4  [" in text
+
+
+def test_a_part_is_told_of_contents_that_are_there() -> None:
+    """Files of one content are one, as are pairs whose disks are both away."""
+    segment = (Segment((0.0, 10.0), (2.0, 12.0)),)
+    videos = [video(f"/v/{n}.mp4", key=f"key {n % 3}", offline=n > 3) for n in range(6)]
+    films = video("/v/film.mp4"), video("/v/away.mp4", offline=True)
+    matches = tuple(
+        Match(v.path, film.path, 0.95, "part_of", segment) for v in videos for film in films
+    )
+    report = replace(example(), videos=(*videos, *films), groups=(), matches=matches)
+    told = [(m.a, m.b) for m in report.parts()]
+    assert told == [(f"/v/{n}.mp4", film) for n in range(3) for film in
+                    ("/v/film.mp4", "/v/away.mp4")]  # fmt: skip
+    away = tuple(m for m in matches if m.a in ("/v/4.mp4", "/v/5.mp4"))
+    assert [m.b for m in replace(report, matches=away).parts()] == ["/v/film.mp4"] * 2
+
+
+def test_what_counts_where_a_report_does_not_say() -> None:
+    assert replace(example(), options={}).min_score == 0.9
+    assert replace(example(), options={"min_score": 0.0}).min_score == 0.0
 
 
 def test_parts_stand_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    segment = (Segment((0.0, 10.0), (2.0, 12.0), 1.0, True),)
+    segment = Segment((0.0, 10.0), (2.0, 12.0), 1.0, True)
     matches = tuple(
-        Match("/v/a.mp4", f"/v/{n}.mp4", score, "contains", segment)
+        Match("/v/a.mp4", f"/v/{n}.mp4", score, "contains", (segment,) * (1 + 4 * n))
         for n, score in enumerate((0.95, 0.7, 0.65))
     )
     show(replace(example(), matches=matches), None, 2)
     out = capsys.readouterr().out
-    assert "3 pairs share a part:" in out and "and 1 more in the report" in out
-    assert "  /v/0.mp4\n    part of 0.950  /v/a.mp4\n    2.0-12.0 s = 0.0-10.0 s mirrored" in out
-    assert "  /v/1.mp4\n    likely part of 0.700  /v/a.mp4" in out and "/v/2.mp4" not in out
+    told = "0:02.0-0:12.0 = 0:00.0-0:10.0 mirrored"
+    assert "3 pairs share a part (" in out and "and 1 more in the report" in out
+    assert f"  /v/0.mp4\n    part of 0.950  /v/a.mp4\n    {told}\n" in out
+    assert "  /v/1.mp4\n    likely part of 0.700  /v/a.mp4\n" in out and "/v/2.mp4" not in out
+    assert f"    {told}, {told}, {told} and 2 more\n" in out
 
 
 def test_freed_counts_what_removal_frees() -> None:

@@ -75,19 +75,23 @@ def test_what_proposes_no_removal_is_listed_once_a_look_made_it_likely(tmp_path:
             film, *others = (f.key or "" for f in run.files)
             told = ((0.7, "contains"), (0.7, "copy"), (0.55, "contains"), (0.95, "copy"))
             pairs = [Match(film, k, s, r) for k, (s, r) in zip(others, told, strict=False)]
-            unseen = Match(film, others[4], 0.7, "contains")
-            library.put_pairs(run.context, [film, *others], [*pairs, unseen])
             for m in pairs:
                 run._doubts._remember(m)
+            run._doubts._remember(Match(others[0], others[4], 0.01, "contains"))
+            told_otherwise = Match(others[0], others[4], 0.7, "contains")
+            unseen = [Match(film, others[4], 0.7, "contains"), told_otherwise]
+            library.put_pairs(run.context, [film, *others], [*pairs, *unseen])
             run.select()
             names = {key: str(n) for n, key in enumerate(others)}
-            return {(names[m.b], m.relation) for m in run.matches.values()}
+            return {(names[m.b], m.relation) for m in run.matches.values()} | (
+                {("again", m.relation) for m in run.matches.values() if m.a == others[0]}
+            )
 
         sure = ("3", "copy")
         assert listed() == {("0", "contains"), sure}
         assert listed(part_score=0.5) == {("0", "contains"), ("2", "contains"), sure}
         assert listed(part_score=0.8) == listed(closer=False) == {sure}
-        assert len(listed(all_matches=True)) == 5
+        assert len(listed(all_matches=True)) == 6
 
 
 def test_a_group_asks_for_the_doubtful_pairs_it_hangs_on(
@@ -99,7 +103,9 @@ def test_a_group_asks_for_the_doubtful_pairs_it_hangs_on(
     def looked(tasks: list[tuple[str, Match]], *_: object) -> Iterator[tuple[Match, str]]:
         for _, m in tasks:
             asked.append((m.a, m.b))
-            yield replace(m, score=0.97), ""
+            yield replace(m, score=scores_told.pop(0) if scores_told else 0.97), ""
+
+    scores_told: list[float] = []
 
     monkeypatch.setattr(doubt, "_task", lambda m, name, look: (name, m))
     monkeypatch.setattr(doubt, "_looked", looked)
@@ -109,10 +115,10 @@ def test_a_group_asks_for_the_doubtful_pairs_it_hangs_on(
         run = Scoring(library, options, found, Progress(False), spec=models.get("dctgrad.v1"))
         run.name_model()
         run.calibration = replace(run.calibration, closer_weights=(1.0, 1.0))
-        _fill(run, range(5), np.random.default_rng(1))
+        _fill(run, range(7), np.random.default_rng(1))
         kept, *others = (f.key or "" for f in run.files)
         scores = (0.5, 0.6, WHOLES.least / 2, 0.4)
-        pairs = [Match(kept, k, s, "copy") for k, s in zip(others, scores, strict=True)]
+        pairs = [Match(kept, k, s, "copy") for k, s in zip(others, scores, strict=False)]
         library.put_pairs(run.context, [kept, *others], pairs)
         library.remember("unmatched", " ".join(sorted((quick(kept), quick(others[3])))), {})
         told = run.settle([(m.a, m.b) for m in pairs])
@@ -120,7 +126,15 @@ def test_a_group_asks_for_the_doubtful_pairs_it_hangs_on(
         assert {(m.b, m.score) for m in told} == {(others[0], 0.97), (others[1], 0.97)}
         for m in told:
             assert library.pair(run.context, m.a, m.b) == m
+        assert run.matches == {}
         assert run.settle([(m.a, m.b) for m in pairs]) == [] and len(asked) == 2
+        # A part that is only likely is listed in this run already.
+        run.min_score = 0.9
+        scores_told[:] = [0.7, 0.5]
+        parts = [Match(kept, k, 0.4, "contains") for k in others[4:]]
+        library.put_pairs(run.context, (), parts)
+        run.settle([(m.a, m.b) for m in parts])
+        assert {(m.b, m.score) for m in run.matches.values()} == {(others[4], 0.7)}
         run.partial = True  # after Ctrl-C nothing more is begun
         library.put_pairs(run.context, (), pairs)
         assert run.settle([(m.a, m.b) for m in pairs]) == []

@@ -110,7 +110,7 @@ def _adopt(data: Any, form: str, source: str) -> Report:
     note = (f"imported from {form}: {source}",)
     report = Report(
         "", tuple(videos.values()), tuple(found), tuple(out), tuple(failures), notes=note,
-        options={"references": references} if references else {},
+        options={"min_score": 0.0} | ({"references": references} if references else {}),
     )  # fmt: skip
     check(report)
     return report

@@ -102,7 +102,8 @@ class Sound:
 
     verdict: 'same', 'different', 'silent' (see `silent`: 'a', 'b' or 'both' have nothing to hear)
     or 'unknown'. alike_s of heard_s seconds agree. pitch: b's over a's; offset_s: how much later b
-    sounds than its pictures; both only for 'same'. tracks: audio tracks of a and of b.
+    sounds than its pictures; both only for 'same'. tracks: audio tracks of a and of b. missed: what
+    there is to hear was not compared.
     """
 
     verdict: str
@@ -113,11 +114,13 @@ class Sound:
     pitch: float = 1.0
     offset_s: float = 0.0
     tracks: tuple[int, int] = (1, 1)
+    missed: bool = False
 
     @property
     def look(self) -> bool:
-        """Whether to ask a person: the sounds differ in part or all, or one file has none."""
-        partly = self.verdict == "unknown" and self.heard_s > 0
+        """Whether to ask a person: the sounds differ in part or all, one file has none, or nobody
+        has compared them."""
+        partly = self.verdict == "unknown" and (self.heard_s > 0 or self.missed)
         return partly or self.verdict == "different" or self.silent in ("a", "b")
 
 
@@ -172,7 +175,10 @@ def same_sound(
     """
     places = windows(segments)
     if not places:
-        return Sound("unknown", "the matched stretches are too short to compare their sound")
+        # Many short shots of a film make a trailer, under music of its own.
+        missed = sum(s.a[1] - s.a[0] for s in segments) >= LEAST_S
+        words = "the matched stretches are too short to compare their sound"
+        return Sound("unknown", words, missed=missed)
     try:
         if all(abs(w.speed - 1) < SAME_SPEED for w in places):  # copied sound needs no ears
             starts = [(w.a[0], w.b[0], w.a[1] - w.a[0]) for w in places]
@@ -184,7 +190,8 @@ def same_sound(
         heard_a, tracks_a = listen(a_path, [(w.a[0], w.a[1] - w.a[0]) for w in places], beat)
         heard_b, tracks_b = listen(b_path, beside, beat)
     except DecodeFailed as error:
-        return Sound("unknown", f"the sound of {error.path} cannot be decoded: {error.detail}")
+        words = f"the sound of {error.path} cannot be decoded: {error.detail}"
+        return Sound("unknown", words, missed=True)
     tracks = (tracks_a, tracks_b)
     if not tracks_a and not tracks_b:
         return Sound("silent", "neither file has sound", silent="both", tracks=tracks)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from twinreel import picture
 from twinreel.align import ODD
 from twinreel.changes import Agreement, agree, agreement
-from twinreel.compare import COPY_COVERAGE, Calibration
+from twinreel.compare import COPY_COVERAGE, Calibration, Span, stretches
 from twinreel.frames import Beat, Tally, frames_at, rotation_of
 from twinreel.picture import WHOLE, Rect
 from twinreel.probe import describe, opened, video_stream
@@ -90,7 +90,8 @@ class Closer:
     agreement: of the pictures laid on each other. fit: their median correlation. line: one of the
     task's, with the offset and speed that were seen. span: first and last moment of a, in seconds,
     for which they speak. half: it is one half of them; the others are still or change alike. alone:
-    too much is left out of the span for a copy. cut: moments at an end were unlike.
+    too much is left out of the span for a copy. cut: moments at an end were unlike. unlike: seconds
+    of a, in the span or beside it, in which they are.
     """
 
     agreement: Agreement
@@ -102,6 +103,7 @@ class Closer:
     half: bool = False
     alone: bool = False
     cut: bool = False
+    unlike: tuple[Span, ...] = ()
 
     def score(self, calibration: Calibration) -> float:
         """Probability from what the pictures say, 0..1; 0.0 where nothing is known to weigh it by.
@@ -212,6 +214,9 @@ def _heard_in(
         half: they were chosen as a half themselves.
     """
     count = len(seen.times)
+    step = (seen.times[-1] - seen.times[0]) / max(1, count - 1)
+    other = seen.each < np.quantile(seen.each, 0.75) - _UNLIKE
+    unlike = tuple(stretches(other, np.array(seen.times), step))
 
     def closer(lo: int, hi: int, start: int, end: int, half: bool) -> Closer:
         """lo..hi speak for start..end."""
@@ -221,7 +226,7 @@ def _heard_in(
         left = 1 - (end - start) / count
         return Closer(
             told, usual, hi - lo, seen.line, place, span, half,
-            alone=left > 1 - COPY_COVERAGE, cut=last - first < count,
+            alone=left > 1 - COPY_COVERAGE, cut=last - first < count, unlike=unlike,
         )  # fmt: skip
 
     found = [closer(first, last, first, last, half)]

@@ -15,18 +15,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from twinreel.align import Run, align
-from twinreel.types import Features, Floats, Match, Segment
+from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 14  # part of every context: pairs scored by other rules are never mixed
+VERSION = 15  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
 SHORT_S = 2.5  # less than this shared: all changes must agree ...
 SHORT_AGREES = 0.9  # ... so well, or the score ...
 SHORT_SCORE = 0.5  # ... is at most this
+TRUSTED = 0.9  # score from which on what is unlike in between is no weakness of the descriptors
+UNLIKE_S = 1.0  # that two must show otherwise in one go before it is no slip of sampling
+ODD_SHARE = 0.05  # of the moments; where more are unlike, each counts
 PAIR_CELLS = 4_000_000  # similarities of one pair; longer pairs are aligned on a coarser grid
+
+
+Span = tuple[float, float]  # seconds
 
 
 @dataclass(frozen=True)
@@ -124,12 +131,14 @@ def compare(a: Features, b: Features, calibration: Calibration) -> Match | None:
     found = _explain(a, b, calibration)
     if found is None:
         return None
-    segments, evidence = found
-    cover_a = covered([s.a for s in segments], a.duration_s)
-    cover_b = covered([s.b for s in segments], b.duration_s)
+    segments, evidence, unlike = found
     score = evidence.score(calibration)
     if is_short(segments) and min(w.vector()[1] for w in evidence.witnesses) < SHORT_AGREES:
         score = min(score, SHORT_SCORE)
+    if score >= TRUSTED:
+        segments = without(segments, unlike)
+    cover_a = covered([s.a for s in segments], a.duration_s)
+    cover_b = covered([s.b for s in segments], b.duration_s)
     relation = relation_of(cover_a, cover_b)
     match = Match(a.key, b.key, score, relation, segments, cover_a, cover_b)
     if relation == "overlap" and is_intro(match, a.duration_s, b.duration_s):
@@ -146,8 +155,9 @@ def evidence(a: Features, b: Features, calibration: Calibration) -> Evidence | N
 
 def _explain(
     a: Features, b: Features, calibration: Calibration
-) -> tuple[tuple[Segment, ...], Evidence] | None:
-    """What two videos share, in the order of a, and what speaks for it."""
+) -> tuple[tuple[Segment, ...], Evidence, list[Span]] | None:
+    """What two videos share, in the order of a, what speaks for it, and which seconds of a are not
+    shared all the same."""
     rows_a, rows_b = np.nonzero(~a.blank)[0], np.nonzero(~b.blank)[0]
     if not len(rows_a) or not len(rows_b):
         return None
@@ -160,12 +170,84 @@ def _explain(
     if not runs:
         return None
     runs = [replace(r, rows_a=rows_a[r.rows_a], rows_b=rows_b[r.rows_b]) for r in runs]
-    segments = sorted((_segment(r, a, b, step) for r in runs), key=lambda s: s.a)
+    lines = [(r, _segment(r, a, b, step)) for r in runs]
+    ta, tb = a.times_s[rows_a], b.times_s[rows_b]
+    unlike = [span for r, s in lines for span in _unlike(r, s, sims, ta, tb, step, floor)]
+    segments = sorted((s for _, s in lines), key=lambda s: s.a)
     shared = min(
         covered([s.a for s in segments], a.duration_s),
         covered([s.b for s in segments], b.duration_s),
     )
-    return tuple(segments), weigh(runs, a, b, shared, calibration.parts)
+    return tuple(segments), weigh(runs, a, b, shared, calibration.parts), unlike
+
+
+def _unlike(
+    run: Run, segment: Segment, sims: Floats, ta: Seconds, tb: Seconds, step: float, floor: float
+) -> list[Span]:
+    """Stretches of a run's segment, in seconds of a, in which one video shows something else.
+
+    A run goes on over moments that are unlike, as long as enough of it is alike; what other
+    pictures, or black, take the place of in one of them is not shared all the same.
+
+    Args:
+        sims: of the moments that show something, (n, m); ta, tb: their seconds.
+    """
+    there = run.speed * ta + run.offset
+    back = (tb - run.offset) / run.speed
+    out: list[Span] = []
+    for at, best in (
+        (ta, _best_beside(sims, there, tb, step * max(1.0, run.speed))),
+        (back, _best_beside(sims.T, back, ta, step / min(1.0, run.speed))),
+    ):
+        inside = (at >= segment.a[0]) & (at <= segment.a[1])
+        out += stretches(best[inside] < floor, at[inside], step)
+    return out
+
+
+def stretches(other: npt.NDArray[np.bool_], times: Seconds, step: float) -> list[Span]:
+    """Where moments, `step` seconds apart, are other ones: (start, end) in seconds of those that are
+    no slip of sampling, for they are several in a row or too many of all."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], other, [False]]).astype(np.int8)))
+    many = len(other) > 0 and float(other.mean()) > ODD_SHARE
+    out = []
+    for start, end in edges.reshape(-1, 2).tolist():
+        span = float(times[start]) - step / 2, float(times[end - 1]) + step / 2
+        if many or (end - start > 1 and span[1] - span[0] >= UNLIKE_S):
+            out.append(span)
+    return out
+
+
+def _best_beside(sims: Floats, there: Seconds, times: Seconds, step: float) -> Floats:
+    """How alike each moment is to the more similar of the two around its place in the other video,
+    (n,); -1 where none that shows anything is near."""
+    after = times.searchsorted(there)
+    rows = np.arange(len(there))
+    out = np.full(len(there), -1.0, np.float32)
+    for near in (np.maximum(after - 1, 0), np.minimum(after, len(times) - 1)):
+        close = np.abs(times[near] - there) <= 0.55 * step
+        out = np.where(close, np.maximum(out, sims[rows, near]), out)
+    return out
+
+
+def without(segments: Sequence[Segment], spans: Sequence[Span]) -> tuple[Segment, ...]:
+    """What is left of segments without some stretches of a, in order; all, where that is nothing."""
+    out = []
+    for segment in segments:
+        start, end = segment.a
+        for lo, hi in [*sorted(spans), (end, end)]:
+            if min(lo, end) > start:
+                out.append(_part(segment, start, min(lo, end)))
+            start = max(start, hi)
+    return tuple(out) or tuple(segments)
+
+
+def _part(segment: Segment, start: float, end: float) -> Segment:
+    """The seconds start..end of a, and those of b that lie beside them."""
+    long = segment.a[1] - segment.a[0]
+    length = segment.b[1] - segment.b[0]
+    lo, hi = ((t - segment.a[0]) / long if long else 0.0 for t in (start, end))
+    there = (segment.b[0] + lo * length, segment.b[0] + hi * length)
+    return replace(segment, a=(start, end), b=there)
 
 
 LEAST_TOLD = 4  # moments with a partner; of fewer it is not asked what sets them apart

@@ -18,11 +18,13 @@ from twinreel.compare import (
     SHORT_AGREES,
     SHORT_SCORE,
     Calibration,
+    Span,
     covered,
     is_intro,
     is_short,
     relation_of,
     step_of,
+    without,
 )
 from twinreel.picture import Rect, Twins
 from twinreel.progress import Progress
@@ -30,13 +32,12 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 14  # part of the name under which a verdict is remembered
+VERSION = 15  # part of the name under which a verdict is remembered
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
 UNSEEN_SCORE = 0.5  # at most, of a pair that shows too little to be laid on each other
 MORE_S = 0.5  # that a look must show beyond the segments before it sets their ends
 REACH_S = 0.75  # how far off a moment may be, at most
-Span = tuple[float, float]  # seconds
 _ALL: Span = (0.0, 1e9)
 _LIKE_LENGTH = 0.06  # |log of the lengths' ratio|: then they may be copies from end to end
 _STALL_S, _TOTAL_S = 30.0, 120.0
@@ -416,10 +417,15 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
         segments = (Segment((start, end), there, line.speed),)
         cover_a, cover_b = covered([(start, end)], a.duration_s), covered([there], b.duration_s)
         relation = relation_of(cover_a, cover_b)
-    elif len(near) < len(segments):  # nobody has looked at the others
-        relation = relation_of(
-            covered([s.a for s in near], a.duration_s), covered([s.b for s in near], b.duration_s)
-        )
+        near = list(segments)
+    if score > 0.5 and (closer.unlike or len(near) < len(segments)):
+        # Nobody has looked at the others: they are told, and do not count.
+        others = [s for s in segments if s not in near]
+        counted = without(near, closer.unlike)
+        segments = tuple(sorted([*counted, *others], key=lambda s: s.a))
+        cover_a = covered([s.a for s in counted], a.duration_s)
+        cover_b = covered([s.b for s in counted], b.duration_s)
+        relation = relation_of(cover_a, cover_b)
     short = is_short(m.segments) or is_short(segments)
     if short and closer.agreement.correlation < SHORT_AGREES:
         score = min(score, SHORT_SCORE)

@@ -22,6 +22,7 @@ from twinreel.report import FolderPair
 from twinreel.store import Library
 from twinreel.types import COPIES, Group, Match, Segment, Video
 
+Weight = tuple[str, float, str, float, float]  # other key, score, relation, coverages
 Settle = Callable[[Sequence[tuple[str, str]]], list[Match]]  # pairs of keys -> as told by a look
 
 # Equal files make many pairs of few contents: so many are listed for each pair of contents.
@@ -93,7 +94,10 @@ class Grouping:
                     relations,
                     settle,
                 ):
-                    remembered.append(choose(tuple(together)))
+                    group = choose(tuple(together))
+                    unseen = any(self._unseen(group.keep, n, views) for n in together)
+                    why = f"{group.why}; look: pictures were not compared"
+                    remembered.append(replace(group, look=True, why=why) if unseen else group)
             if fresh:
                 self._remember(names, remembered)
             for group in remembered:
@@ -158,7 +162,7 @@ class Grouping:
         for m in self.settle([_pair(key, k) for k in sorted(doubtful)]):
             if m.score >= self.min_score:
                 self.matches[(m.a, m.b)] = m
-                self._scores[m.a].append((m.b, m.score))
+                self._scores[m.a].append(_weight(m))
                 changed |= m.relation in relations
             elif (m.a, m.b) in self.matches:
                 self.matches[(m.a, m.b)] = m  # listed all the same
@@ -181,6 +185,13 @@ class Grouping:
         m = m if m.a == ka else m.swapped()
         return replace(m, a=a, b=b)
 
+    def _unseen(self, kept: str, name: str, views: keep.Views) -> bool:
+        """Whether no pictures of two files could be laid beside each other (none are kept, say)."""
+        a, b = self.videos[kept], self.videos[name]
+        if kept == name or views.difference(a, b) is not None:
+            return False
+        return not views.misfit(a, b)
+
     def _exact(self, a: str, b: str) -> Match:
         """Two files of one content."""
         length = self.videos[a].info.duration_s
@@ -188,12 +199,12 @@ class Grouping:
         return Match(a, b, 1.0, "exact", (whole,))
 
     @functools.cached_property
-    def _scores(self) -> defaultdict[str, list[tuple[str, float]]]:
-        """Key -> (other key, score) of the matches that count."""
-        out: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
+    def _scores(self) -> defaultdict[str, list[Weight]]:
+        """Key -> what counts of its matches."""
+        out: defaultdict[str, list[Weight]] = defaultdict(list)
         for m in self.matches.values():
             if m.score >= self.min_score:
-                out[m.a].append((m.b, m.score))
+                out[m.a].append(_weight(m))
         return out
 
     def _group_name(self, names: list[str]) -> str:
@@ -218,6 +229,10 @@ class Grouping:
     def _remember(self, names: list[str], groups: list[Group]) -> None:
         name = self._group_name(names)
         self.library.remember("group", name, [dataclasses.asdict(g) for g in groups])
+
+
+def _weight(m: Match) -> Weight:
+    return m.b, m.score, m.relation, round(m.coverage_a, 4), round(m.coverage_b, 4)
 
 
 def _pair(a: str, b: str) -> tuple[str, str]:

@@ -143,7 +143,7 @@ class Run(Scoring):
     def _heard(self, grouping: Grouping) -> list[Group]:
         """The groups with what their sound says, unless nobody wants to know."""
         groups = grouping.groups()
-        if not self.options.keep.sound or self.partial:
+        if not self.options.keep.sound:
             return list(groups)
         from twinreel.jobs import job_count
         from twinreel.witness import with_sound

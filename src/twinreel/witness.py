@@ -18,7 +18,8 @@ from twinreel.store import Library
 from twinreel.types import Group, Match, Video
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 1  # part of the name under which a verdict is remembered
+VERSION = 2  # part of the name under which a verdict is remembered
+_UNASKED = Sound("unknown", "it was not compared, the run was interrupted", missed=True)
 
 
 def with_sound(
@@ -43,15 +44,15 @@ def with_sound(
     def questions() -> Iterator[SoundTask]:
         for group in groups:
             taken.append(group)
-            for task in () if enough() else _questions(group, videos, match):
+            for task in _questions(group, videos, match):
                 name = _name(videos[task.path], videos[task.other])
                 if name in asked:
                     continue
                 asked.add(name)
                 known = library.recall("sound", name)
-                if known is None:
+                if known is None and not enough():
                     yield task
-                else:
+                elif known is not None:
                     verdicts[name] = Sound(**{**known, "tracks": tuple(known["tracks"])})
 
     tasks = questions()
@@ -68,10 +69,10 @@ def with_sound(
                     library.remember("sound", name, dataclasses.asdict(event.value))
                 elif event.kind == "failed":
                     words = f"the sound could not be read: {event.value.detail}"
-                    verdicts[name] = Sound("unknown", words)
+                    verdicts[name] = Sound("unknown", words, missed=True)
                 if event.kind != "item":
                     tick()
-    return [_told(group, videos, verdicts) for group in taken]
+    return [_told(group, videos, verdicts, match) for group in taken]
 
 
 def _questions(
@@ -94,16 +95,21 @@ def _name(a: Video, b: Video) -> str:
     return f"{VERSION} {a.file.key} {b.file.key}"
 
 
-def _told(group: Group, videos: dict[str, Video], verdicts: dict[str, Sound]) -> Group:
-    """The group with the sounds that differ among its losses."""
+def _told(
+    group: Group,
+    videos: dict[str, Video],
+    verdicts: dict[str, Sound],
+    match: Callable[[str, str], Match | None],
+) -> Group:
+    """The group with the sounds that differ, or were not compared, among its losses."""
     losses: dict[str, list[Any]] = {path: list(words) for path, words in group.losses.items()}
     other = []
-    for path in group.members:
-        sound = verdicts.get(_name(videos[path], videos[group.keep]))
-        if sound is not None and sound.look:
+    for path in (task.path for task in _questions(group, videos, match)):
+        sound = verdicts.get(_name(videos[path], videos[group.keep]), _UNASKED)
+        if sound.look:
             losses.setdefault(path, []).append(f"sound: {sound.why}")
             other.append(path)
     if not other:
         return group
-    why = f"{group.why}; look: the sound of {len(other)} differs"
+    why = f"{group.why}; look: the sound of {len(other)} differs or was not compared"
     return replace(group, losses=losses, look=True, why=why)

@@ -97,8 +97,7 @@ def heard(group: Group, path: str, keep: str) -> list[str]:
 
 def by_headers(mine: Video, its: Video, match: Match | None) -> list[str]:
     """What the headers of `mine` promise and those of `its` do not."""
-    held = match is not None and match.relation == "part_of"
-    seconds = 0.0 if held else unheld_s(mine, its, match)
+    seconds = unheld_s(mine, its, match)
     out = [f"seconds: {seconds:.1f} s that the kept file lacks"] if seconds else []
     out += missing_tracks(mine, its)
     if mine.info.hdr and not its.info.hdr:

@@ -15,7 +15,7 @@ from twinreel.keep.wishes import preference
 from twinreel.options import KeepOptions
 from twinreel.types import Group, Video
 
-VERSION = "12"  # part of what a remembered decision hangs on
+VERSION = "13"  # part of what a remembered decision hangs on
 
 
 def choose(
@@ -57,6 +57,10 @@ def choose(
         losses[video.path] = [loss.words for loss in lost]
         if any(loss.is_content for loss in lost) and not video.offline:
             notes.append(f"{name_of(video, keep)} has what the kept file lacks")
+        found = match(video.path, keep.path)
+        if found is not None and found.relation == "part_of":
+            # Detail, colour and damage are those of whole files, not of these seconds.
+            notes.append(f"{name_of(video, keep)} is a part of the kept file")
     words = "; ".join(race.words(keep)) or "the only one"
     why = f"{words}; look: {', '.join(notes[:2])}" if notes else words
     paths = tuple(v.path for v in race.all)

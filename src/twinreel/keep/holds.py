@@ -14,7 +14,7 @@ def unheld_s(video: Video, keeper: Video, found: Match | None) -> float:
     """Seconds of `video` that `keeper` does not hold; 0.0 when too few to tell.
 
     found: the match 'video RELATION keeper'. Its segments are as exact as the looked-at moments
-    are close (some 5 % of the length), so durations count too, at the matched speed.
+    are close (some 3 % of the length), so durations count too, at the matched speed.
     """
     if video.path == keeper.path or (found and found.relation == "exact"):
         return 0.0
@@ -25,7 +25,7 @@ def unheld_s(video: Video, keeper: Video, found: Match | None) -> float:
         uncovered = length * (1 - found.coverage_a)
     more = length - keeper.info.duration_s / speed
     more = more if more > min(1.0, max(0.25, 0.02 * length)) else 0.0
-    uncovered = uncovered if uncovered > max(1.0, 0.08 * length) else 0.0
+    uncovered = uncovered if uncovered > max(1.0, 0.03 * length) else 0.0
     beyond = _beyond_s(video, keeper, found)
     least = max(min(1.0, max(0.5, 0.02 * length)), 0.005 * length)
     return max(more, uncovered, beyond if beyond > least else 0.0)

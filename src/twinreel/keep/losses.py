@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from twinreel.keep.views import Strips, Views
 from twinreel.keep.wishes import matches
 from twinreel.options import KeepOptions
 from twinreel.types import Match, Video
+
+OTHER_SPEED = 0.06  # |log| from which on a speed is told; films in PAL run 4 % faster
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,13 @@ def _quality(video: Video, keep: Video, found: Match | None, views: Views) -> It
         yield "overlay-free picture: the kept file has a logo or text over it"
     if seen and seen.overlay == "either":
         yield "overlay-free picture, maybe: a part differs, a logo or text on one of the two"
+    longest = max(found.segments if found else (), key=lambda s: s.a[1] - s.a[0], default=None)
+    speed = longest.speed if longest else 1.0
+    if abs(math.log(speed)) > OTHER_SPEED:
+        yield f"speed: it plays {speed:.2f} times as fast as the kept file"
+    mine, its = (max((t.channels for t in v.info.audio), default=0) for v in (video, keep))
+    if mine > its > 0:
+        yield f"sound in {mine} channels over {its}"
     if video.info.hdr and not keep.info.hdr:
         yield f"HDR ({video.info.hdr})"
     if video.detail and keep.detail:

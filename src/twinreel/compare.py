@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from twinreel.align import Run, align
+from twinreel.align import Line, Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
 VERSION = 15  # part of every context: pairs scored by other rules are never mixed
@@ -171,8 +171,11 @@ def _explain(
         return None
     runs = [replace(r, rows_a=rows_a[r.rows_a], rows_b=rows_b[r.rows_b]) for r in runs]
     lines = [(r, _segment(r, a, b, step)) for r in runs]
-    ta, tb = a.times_s[rows_a], b.times_s[rows_b]
-    unlike = [span for r, s in lines for span in _unlike(r, s, sims, ta, tb, step, floor)]
+    unlike = []
+    for r, s in lines:
+        shown_a = _Shown.of(a, rows_a, (1.0, 0.0), step_of(a) * coarser)
+        shown_b = _Shown.of(b, rows_b, (r.speed, r.offset), step_of(b) * coarser)
+        unlike += _unlike(s, sims, (shown_a, shown_b), floor)
     segments = sorted((s for _, s in lines), key=lambda s: s.a)
     shared = min(
         covered([s.a for s in segments], a.duration_s),
@@ -181,32 +184,55 @@ def _explain(
     return tuple(segments), weigh(runs, a, b, shared, calibration.parts), unlike
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """Moments in seconds of a, `step` apart; which row of the similarities each is, -1: blank."""
+
+    at: Seconds
+    row: npt.NDArray[np.intp]
+    step: float
+
+    @classmethod
+    def of(cls, f: Features, rows: npt.NDArray[np.intp], line: Line, step: float) -> _Shown:
+        """rows: of f, of which similarities are known. line: f's seconds by those of a."""
+        row = np.full(len(f.times_s), -2, np.intp)
+        row[f.blank] = -1
+        row[rows] = np.arange(len(rows))
+        known, (speed, offset) = row > -2, line
+        return cls((f.times_s[known] - offset) / speed, row[known], step / speed)
+
+
 def _unlike(
-    run: Run, segment: Segment, sims: Floats, ta: Seconds, tb: Seconds, step: float, floor: float
+    segment: Segment, sims: Floats, shown: tuple[_Shown, _Shown], floor: float
 ) -> list[Span]:
-    """Stretches of a run's segment, in seconds of a, in which one video shows something else.
+    """Stretches of a segment, in seconds of a, in which the two show other things.
 
     A run goes on over moments that are unlike, as long as enough of it is alike; what other
-    pictures, or black, take the place of in one of them is not shared all the same.
+    pictures, or black, take the place of in one of them is not shared all the same. Asked are the
+    moments of the sparser video: between them, the other's have no partner at their own time.
 
     Args:
-        sims: of the moments that show something, (n, m); ta, tb: their seconds.
+        sims: of the moments that show something, (n, m).
     """
-    there = run.speed * ta + run.offset
-    back = (tb - run.offset) / run.speed
-    out: list[Span] = []
-    for at, best in (
-        (ta, _best_beside(sims, there, tb, step * max(1.0, run.speed))),
-        (back, _best_beside(sims.T, back, ta, step / min(1.0, run.speed))),
-    ):
-        inside = (at >= segment.a[0]) & (at <= segment.a[1])
-        out += stretches(best[inside] < floor, at[inside], step)
-    return out
+    asked, other = shown
+    if asked.step < other.step:
+        (asked, other), sims = (other, asked), sims.T
+    inside = (asked.at >= segment.a[0]) & (asked.at <= segment.a[1])
+    at, row = asked.at[inside], asked.row[inside]
+    after = other.at.searchsorted(at)
+    alike, alone = np.full(len(at), -1.0), np.ones(len(at), bool)
+    for near in (np.maximum(after - 1, 0), np.minimum(after, len(other.at) - 1)):
+        there = other.row[near]
+        both = np.where((row < 0) == (there < 0), 1.0, -1.0)  # where one of them is blank
+        told = np.where((row < 0) | (there < 0), both, sims[row, there])
+        close = np.abs(other.at[near] - at) <= 0.55 * asked.step
+        alike, alone = np.where(close, np.maximum(alike, told), alike), alone & ~close
+    return stretches((alike < floor) & ~(alone & (row < 0)), at, asked.step)
 
 
 def stretches(other: npt.NDArray[np.bool_], times: Seconds, step: float) -> list[Span]:
-    """Where moments, `step` seconds apart, are other ones: (start, end) in seconds of those that are
-    no slip of sampling, for they are several in a row or too many of all."""
+    """(start, end) in seconds of moments, `step` seconds apart, that are other ones, and no slip of
+    sampling: several in a row, or too many of all."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], other, [False]]).astype(np.int8)))
     many = len(other) > 0 and float(other.mean()) > ODD_SHARE
     out = []
@@ -230,7 +256,7 @@ def _best_beside(sims: Floats, there: Seconds, times: Seconds, step: float) -> F
 
 
 def without(segments: Sequence[Segment], spans: Sequence[Span]) -> tuple[Segment, ...]:
-    """What is left of segments without some stretches of a, in order; all, where that is nothing."""
+    """What is left of segments without some stretches of a, in order; all where it is nothing."""
     out = []
     for segment in segments:
         start, end = segment.a

@@ -614,7 +614,11 @@ def test_slides_that_share_a_ticker_are_no_copies(tmp_path: Path) -> None:
 
 
 def test_without_kept_pictures_new_weights_look_again(desk: Desk, another_model: Any) -> None:
-    desk.report("--no-thumbs")
+    blind = desk.report("--no-thumbs")
+    # Nobody has seen the pictures beside each other, but where they are the same bytes.
+    assert grouped(blind) == GROUPS
+    asks = [g["look"] and "pictures were not compared" in g["why"] for g in blind["groups"]]
+    assert sorted(asks) == [False, True]
     desk.looked()
     assert desk.sql("SELECT count(*) FROM thumbs") == [(0,)]
     desk.report(model=another_model.name)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from tests.unit.test_audio import HZ, voice
 from tests.videos import make
 from twinreel.cli import main
+from twinreel.pipeline import Run
 
 SECONDS = 6
 
@@ -37,18 +41,28 @@ def with_voice(picture: Path, target: Path, seed: int) -> Path:
     return target
 
 
-def groups(folder: Path, *words: str) -> list[dict[str, object]]:
+def groups(folder: Path, *words: str, code: int = 0) -> list[dict[str, object]]:
     done = CliRunner().invoke(
         main,
         ["dups", str(folder), "--library", str(folder.parent / "lib.db"), "--json", "-j", "1",
          "--nice", "0", "--model", "dctgrad.v1", *words],
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == code, done.output
     found: list[dict[str, object]] = json.loads(done.stdout)["groups"]
     return found
 
 
-def test_another_sound_asks_for_a_look_and_the_same_does_not(tmp_path: Path) -> None:
+def interrupted(heard: Callable[..., Any]) -> Callable[..., Any]:
+    def partly(run: Any, grouping: Any) -> Any:
+        run.partial = True
+        return heard(run, grouping)
+
+    return partly
+
+
+def test_another_sound_asks_for_a_look_and_the_same_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder, second_voice in ((one, 8), (two, 7)):
         folder.mkdir()
@@ -66,5 +80,11 @@ def test_another_sound_asks_for_a_look_and_the_same_does_not(tmp_path: Path) -> 
     assert groups(one) == [group], "a remembered verdict says the same"
     (deaf,) = groups(one, "--no-sound")
     assert not deaf["look"]
+    # Ctrl-C while it listens: what nobody has heard asks, too.
+    (tmp_path / "lib.db").unlink()
+    monkeypatch.setattr(Run, "_heard", interrupted(Run._heard))
+    (unheard,) = groups(two, code=1)
+    assert unheard["look"] and "was not compared" in str(unheard["losses"])
+    monkeypatch.undo()
     (same,) = groups(two)
     assert not same["look"] and "sound: " not in str(same["losses"])

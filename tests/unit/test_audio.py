@@ -296,6 +296,14 @@ def test_too_short_to_tell(original: str) -> None:
     assert (sound.verdict, sound.look) == ("unknown", False)
 
 
+def test_sound_that_nobody_compared_asks() -> None:
+    shots = [Segment((4.0 * n, 4.0 * n + 2.9), (9.0 * n, 9.0 * n + 2.9)) for n in range(7)]
+    sound = same_sound("none.mp4", "other.mp4", shots)
+    assert (sound.verdict, sound.missed, sound.look) == ("unknown", True, True)
+    gif = same_sound("none.mp4", "other.mp4", shots[:1])
+    assert not gif.missed and not gif.look
+
+
 def test_broken_sound_is_unknown_not_silent(original: str, tmp_path: Path) -> None:
     """An MP4 whose audio bytes are overwritten: AAC refuses them all."""
     path = tmp_path / "b.mp4"

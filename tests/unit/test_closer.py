@@ -147,6 +147,26 @@ def test_seconds_beyond_the_end_of_a_piece_are_no_witness(source: Path, tmp_path
     assert found.moments < len(_looked(source).thumbs)
 
 
+def test_what_a_look_sees_to_be_unlike_is_not_shared(tmp_path: Path) -> None:
+    """Other pictures in between: the rest is one line, and a copy but for them."""
+    tiles = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
+    other = tiles.repeat(20, 0).repeat(20, 1)
+    a = videos.make(tmp_path / "a.mp4", 10, seed=5)
+    b = videos.make(tmp_path / "b.mp4", 10, seed=5, edit=lambda p, t: other if 4 < t < 6 else p)
+    line = Line(1.0, 0.0, 0.0, 10.0)
+    found = _closer(a, b, line)
+    assert found is not None and found.span == (0, 9)
+    (unlike,) = found.unlike
+    assert unlike == pytest.approx((4.0, 6.0), abs=0.5)
+    with Library.open(tmp_path / "l.db") as library:
+        ka, kb = sorted((_put(library, a), _put(library, b)))
+        paths = {content_key(p): str(p) for p in (a, b)}
+        m = Match(ka, kb, 0.3, "copy", (Segment((0.0, 10.0), (0.0, 10.0)),), 1.0, 1.0)
+        ((told, _),) = look_again([m], replace(_stage(library, paths), calibration=TWIN), _QUIET)
+    assert told.score > 0.9 and [s.a for s in told.segments] == [(0, 4.5), (5.5, 10)]
+    assert told.coverage_a == pytest.approx(0.9) == told.coverage_b
+
+
 def _room(until_s: float) -> Callable[[Any, float], Any]:
     """A room that never changes, and somebody who walks through it, from then on another way."""
     walls = np.random.default_rng(0).integers(60, 200, (9, 16, 3), np.uint8)
@@ -234,6 +254,7 @@ def test_segments_that_nobody_looked_at_do_not_count(
         ((told, _),) = look_again([m], stage, _QUIET)
     assert told.score > 0.9 and told.segments == (first, second)
     assert told.relation == ("copy" if apart_s < 1 else "overlap")
+    assert told.coverage_a == pytest.approx(1.0 if apart_s < 1 else 3.2 / 6, abs=0.01)
 
 
 STILL, FROZEN, OTHER, CARDS = "still", "frozen", "other", "cards"

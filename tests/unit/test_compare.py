@@ -145,6 +145,46 @@ def test_blank_moments_prove_nothing() -> None:
     assert compare(film("a", a, blank=dark), film("b", a, blank=dark), CAL) is None
 
 
+@pytest.mark.parametrize(("share", "stretches"), [(0.1, 1), (0.1, 2), (0.2, 1)])
+@pytest.mark.parametrize("black", [False, True])
+def test_what_two_show_otherwise_in_between_is_not_shared(
+    share: float, stretches: int, black: bool
+) -> None:
+    """Two cuts of one film, of one length: other pictures, or none, for some of it."""
+    rows = scene(7, 120)
+    b, each = noisy(rows, 0.1), int(120 * share / stretches)
+    other = [n for k in range(stretches) for n in range(20 + 30 * k, 20 + 30 * k + each)]
+    b[other] = scene(70, len(other))
+    blank = tuple(other) if black else ()
+    match = matched(film("a", rows), film("b", b, blank=blank))
+    assert match.score > 0.9  # there is no doubt that they share the rest
+    assert match.coverage_a == pytest.approx(1 - share, abs=0.02) == match.coverage_b
+    assert match.relation == ("copy" if share < 0.15 else "overlap")
+    ends = [s.a for s in match.segments]
+    assert len(ends) == stretches + 1 and ends[0] == pytest.approx((0, 20), abs=1)
+    assert all(s.a == pytest.approx(s.b) for s in match.segments)
+    turned = matched(film("b", rows), film("a", b, blank=blank))
+    assert turned.coverage_a == pytest.approx(match.coverage_b)
+
+
+def test_black_at_the_end_of_one_alone_is_not_shared() -> None:
+    rows, last = scene(7, 60), tuple(range(40, 60))
+    match = matched(film("a", rows), film("b", noisy(rows, 0.1), blank=last))
+    assert match.coverage_a == pytest.approx(40 / 60, abs=0.03)
+    both = matched(film("a", rows, blank=last), film("b", noisy(rows, 0.1), blank=last))
+    assert both.coverage_a == both.coverage_b == 1.0
+
+
+def test_a_slip_of_sampling_is_shared_all_the_same() -> None:
+    rows = scene(7, 60)
+    b = noisy(rows, 0.1)
+    b[30] = scene(70, 1)
+    match = matched(film("a", rows), film("b", b))
+    assert match.coverage_a == 1.0 and len(match.segments) == 1
+    b[[10, 20, 40]] = scene(71, 3)  # one moment in fifteen is no slip
+    assert matched(film("a", rows), film("b", b)).coverage_a == pytest.approx(56 / 60, abs=0.01)
+
+
 def test_a_still_picture_is_a_copy_of_itself_and_of_no_other() -> None:
     still = np.tile(scene(1, 1), (12, 1))
     other = np.tile(scene(2, 1), (12, 1))

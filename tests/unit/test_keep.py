@@ -182,6 +182,26 @@ def test_nothing_intact_asks_for_a_look() -> None:
     assert "look:" in group.why
 
 
+def test_another_speed_and_more_channels_are_told() -> None:
+    kept = video("/v/a.mp4", audio=(Track("aac", "eng", 2),), bitrate=9_000_000)
+    fast = video("/v/fast.mp4", duration_s=40.0, audio=(Track("ac3", "eng", 6),))
+    losses = group_of(kept, fast).losses[fast.path]
+    assert "speed: it plays 1.50 times as fast as the kept file" in losses
+    assert "sound in 6 channels over 2" in losses
+    pal = video("/v/pal.mp4", duration_s=57.6, audio=(Track("aac", "eng", 0),))
+    assert group_of(kept, pal).losses == {pal.path: []}
+
+
+def test_seconds_in_between_that_the_kept_file_lacks_are_told() -> None:
+    """A tenth of two hours is more than what the moments' distance can explain."""
+    kept, other = (video(f"/v/{n}.mp4", duration_s=7200.0, bitrate=9 - n) for n in range(2))
+    pieces = (Segment((0.0, 4000.0), (0.0, 4000.0)), Segment((4400.0, 7200.0), (4400.0, 7200.0)))
+    found = Match(kept.path, other.path, 0.99, "copy", pieces, 0.945, 0.945)
+    group = group_of(kept, other, found=found)
+    lost = {other.path: ["seconds: 396.0 s that the kept file lacks"]}
+    assert group.look and group.losses == lost
+
+
 def test_the_longer_file_is_kept() -> None:
     long, short = video("/v/l.mp4", bitrate=10), video("/v/s.mp4", duration_s=50.0)
     part = Match(long.path, short.path, 0.9, "contains",

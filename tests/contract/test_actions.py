@@ -192,3 +192,21 @@ def test_undo_killed_before_every_change(fresh, action, old) -> None:  # type: i
             assert stay >= world.had, f"undo of {action} {relation}, killed at call {at}"
             undo(world.journal, disk=Quick(old))
             assert world.now == world.before, f"undo of {action} {relation}, killed at call {at}"
+
+
+def test_undo_killed_where_inodes_are_not_used_again(fresh) -> None:  # type: ignore[no-untyped-def]
+    """What undo made anew mostly has the number of what had gone; elsewhere it has another one."""
+    world = fresh("exact")
+    calls(world, "hardlink")
+    counter = Quick()
+    undo(world.journal, disk=counter)
+    for at in counter.changing:
+        world = fresh("exact")
+        calls(world, "hardlink")
+        for n in range(32):
+            (world.gone.parent / f"filler {n}").touch()
+        assert in_child(lambda: undo(world.journal, disk=Killing(at))) == -9  # noqa: B023
+        for n in range(32):
+            (world.gone.parent / f"filler {n}").rename(world.base / f"filler {n}")
+        assert undo(world.journal, disk=Quick()).refused == ()
+        assert world.now == world.before, f"killed at call {at}"

@@ -273,8 +273,8 @@ class Hardlink(_Link):
     def is_ours(self, look: Look, rec: Record, disk: Disk) -> bool:
         if look.kind != "file" or self.is_link(look, rec["path"], rec, disk):
             return look.kind == "file"
-        # Unions of disks number files by their path; then the content tells. A file that an undo made
-        # anew before it was killed has a number of its own, and no second name.
+        # Unions of disks number files by their path; then the content tells. What an undo made anew
+        # before it was killed has a number of its own, and no second name.
         file = rec["file"]
         alone = look.inode == file["inode"] or look.links == 1
         itself = alone and look.mtime_ns == file["mtime_ns"]

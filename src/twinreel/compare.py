@@ -20,7 +20,7 @@ import numpy.typing as npt
 from twinreel.align import Line, Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 15  # part of every context: pairs scored by other rules are never mixed
+VERSION = 16  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
@@ -131,17 +131,18 @@ def compare(a: Features, b: Features, calibration: Calibration) -> Match | None:
     found = _explain(a, b, calibration)
     if found is None:
         return None
-    segments, evidence, unlike = found
+    uncut, evidence, unlike = found
     score = evidence.score(calibration)
-    if is_short(segments) and min(w.vector()[1] for w in evidence.witnesses) < SHORT_AGREES:
+    if is_short(uncut) and min(w.vector()[1] for w in evidence.witnesses) < SHORT_AGREES:
         score = min(score, SHORT_SCORE)
-    if score >= TRUSTED:
-        segments = without(segments, unlike)
+    segments = without(uncut, unlike) if score >= TRUSTED else uncut
     cover_a = covered([s.a for s in segments], a.duration_s)
     cover_b = covered([s.b for s in segments], b.duration_s)
     relation = relation_of(cover_a, cover_b)
     match = Match(a.key, b.key, score, relation, segments, cover_a, cover_b)
-    if relation == "overlap" and is_intro(match, a.duration_s, b.duration_s):
+    # Whether it lies at an end, odd moments in between aside.
+    closed = replace(match, segments=uncut)
+    if relation == "overlap" and is_intro(closed, a.duration_s, b.duration_s):
         match = replace(match, relation="shared_intro")
     return match
 

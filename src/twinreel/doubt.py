@@ -32,7 +32,7 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 15  # part of the name under which a verdict is remembered
+VERSION = 16  # part of the name under which a verdict is remembered
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
 UNSEEN_SCORE = 0.5  # at most, of a pair that shows too little to be laid on each other
@@ -418,6 +418,7 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
         cover_a, cover_b = covered([(start, end)], a.duration_s), covered([there], b.duration_s)
         relation = relation_of(cover_a, cover_b)
         near = list(segments)
+    uncut = segments
     if score > 0.5 and (closer.unlike or len(near) < len(segments)):
         # Nobody has looked at the others: they are told, and do not count.
         others = [s for s in segments if s not in near]
@@ -426,13 +427,14 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
         cover_a = covered([s.a for s in counted], a.duration_s)
         cover_b = covered([s.b for s in counted], b.duration_s)
         relation = relation_of(cover_a, cover_b)
-    short = is_short(m.segments) or is_short(segments)
+    short = is_short(m.segments) or is_short(uncut)
     if short and closer.agreement.correlation < SHORT_AGREES:
         score = min(score, SHORT_SCORE)
     if closer.place.mirrored and not closer.place.turns and score > 0.5:
         segments = tuple(replace(s, mirrored=True) for s in segments)
     told = Match(m.a, m.b, score, relation, segments, cover_a, cover_b)
-    if relation == "overlap" and is_intro(told, a.duration_s, b.duration_s):
+    whole = replace(told, segments=uncut)
+    if relation == "overlap" and is_intro(whole, a.duration_s, b.duration_s):
         return replace(told, relation="shared_intro")
     return told
 

@@ -167,6 +167,18 @@ def test_what_two_show_otherwise_in_between_is_not_shared(
     assert turned.coverage_a == pytest.approx(match.coverage_b)
 
 
+def test_an_intro_with_an_odd_moment_is_one_all_the_same() -> None:
+    intro = scene(1, 16)
+    shown = noisy(intro, 0.05)
+    shown[7] = scene(9, 1)
+    a = film("a", np.concatenate([intro, scene(2, 44)]))
+    b = film("b", np.concatenate([shown, scene(3, 44)]))
+    sure = replace(CAL, bias=CAL.bias + 12)
+    match = compare(a, b, sure)
+    assert match is not None and match.score > 0.9 and len(match.segments) == 2
+    assert match.relation == "shared_intro"
+
+
 def test_black_at_the_end_of_one_alone_is_not_shared() -> None:
     rows, last = scene(7, 60), tuple(range(40, 60))
     match = matched(film("a", rows), film("b", noisy(rows, 0.1), blank=last))

@@ -216,7 +216,10 @@ def _heard_in(
     count = len(seen.times)
     step = (seen.times[-1] - seen.times[0]) / max(1, count - 1)
     other = seen.each < np.quantile(seen.each, 0.75) - _UNLIKE
-    unlike = tuple(stretches(other, np.array(seen.times), step))
+    dark = [(t, True) for t in seen.dark]
+    moments = sorted([*zip(seen.times, other.tolist(), strict=True), *dark])
+    times, flags = (np.array(x) for x in zip(*moments, strict=True))
+    unlike = tuple(stretches(flags, times, step))
 
     def closer(lo: int, hi: int, start: int, end: int, half: bool) -> Closer:
         """lo..hi speak for start..end."""
@@ -256,13 +259,15 @@ def _reach(seen: _Seen, half: tuple[int, int], first: int, last: int) -> tuple[i
 
 @dataclass(frozen=True)
 class _Seen:
-    """Moments of a, in seconds, and the rows of both pictures there; each: their correlations."""
+    """Moments of a, in seconds, and the rows of both pictures there; each: their correlations.
+    dark: moments at which b alone shows nothing."""
 
     line: Line
     times: list[float]
     a: Floats
     b: Floats
     each: Floats
+    dark: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, line: Line, times: Sequence[float], place: Place, a: Floats, b: Floats) -> _Seen:
@@ -303,11 +308,15 @@ def _seen(
             seen = _Seen.of(line, at, way, np.stack(p), np.stack(q))
             if best is None or _level(seen.each) > _level(best.each) + 1e-4:
                 best, chosen, near = seen, way, (np.stack(p), np.stack(q))
-    if best is None or np.median(best.each) > BENT:
+    if best is None:
+        return None
+    told = zip(times, frames[:: len(tries)], strict=True)
+    best = replace(best, dark=tuple(t for t, q in told if q is not None and q.std() <= _FLAT))
+    if np.median(best.each) > BENT:
         return best
     some = _some(range(len(best.times)), _BENT_BY)
     bent = _Seen.of(best.line, best.times, chosen.bent(near[0][some], near[1][some]), *near)
-    return bent if _level(bent.each) > _level(best.each) else best
+    return replace(bent, dark=best.dark) if _level(bent.each) > _level(best.each) else best
 
 
 def _stretch(values: Floats) -> tuple[int, int]:

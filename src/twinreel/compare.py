@@ -20,7 +20,7 @@ import numpy.typing as npt
 from twinreel.align import Line, Run, align
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 16  # part of every context: pairs scored by other rules are never mixed
+VERSION = 17  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
@@ -29,6 +29,7 @@ SHORT_AGREES = 0.9  # ... so well, or the score ...
 SHORT_SCORE = 0.5  # ... is at most this
 TRUSTED = 0.9  # score from which on what is unlike in between is no weakness of the descriptors
 UNLIKE_S = 1.0  # that two must show otherwise in one go before it is no slip of sampling
+ALIKE_STEP = 1.1  # times as far apart as the other's moments that a video's may be to be as dense
 ODD_SHARE = 0.05  # of the moments; where more are unlike, each counts
 PAIR_CELLS = 4_000_000  # similarities of one pair; longer pairs are aligned on a coarser grid
 
@@ -156,9 +157,9 @@ def evidence(a: Features, b: Features, calibration: Calibration) -> Evidence | N
 
 def _explain(
     a: Features, b: Features, calibration: Calibration
-) -> tuple[tuple[Segment, ...], Evidence, list[Span]] | None:
-    """What two videos share, in the order of a, what speaks for it, and which seconds of a are not
-    shared all the same."""
+) -> tuple[tuple[Segment, ...], Evidence, list[list[Span]]] | None:
+    """What two videos share, in the order of a, what speaks for it, and which seconds of each
+    segment, as a's, are not shared all the same."""
     rows_a, rows_b = np.nonzero(~a.blank)[0], np.nonzero(~b.blank)[0]
     if not len(rows_a) or not len(rows_b):
         return None
@@ -172,12 +173,13 @@ def _explain(
         return None
     runs = [replace(r, rows_a=rows_a[r.rows_a], rows_b=rows_b[r.rows_b]) for r in runs]
     lines = [(r, _segment(r, a, b, step)) for r in runs]
+    lines.sort(key=lambda line: line[1].a)
     unlike = []
     for r, s in lines:
         shown_a = _Shown.of(a, rows_a, (1.0, 0.0), step_of(a) * coarser)
         shown_b = _Shown.of(b, rows_b, (r.speed, r.offset), step_of(b) * coarser)
-        unlike += _unlike(s, sims, (shown_a, shown_b), floor)
-    segments = sorted((s for _, s in lines), key=lambda s: s.a)
+        unlike.append(_unlike(s, sims, (shown_a, shown_b), floor))
+    segments = [s for _, s in lines]
     shared = min(
         covered([s.a for s in segments], a.duration_s),
         covered([s.b for s in segments], b.duration_s),
@@ -210,14 +212,21 @@ def _unlike(
 
     A run goes on over moments that are unlike, as long as enough of it is alike; what other
     pictures, or black, take the place of in one of them is not shared all the same. Asked are the
-    moments of the sparser video: between them, the other's have no partner at their own time.
+    moments of the sparser video: between them, the other's have no partner at their own time. Of
+    two that are equally dense both are asked: what one of them lacks it cannot be asked about.
 
     Args:
         sims: of the moments that show something, (n, m).
     """
-    asked, other = shown
-    if asked.step < other.step:
-        (asked, other), sims = (other, asked), sims.T
+    a, b = shown
+    out = _asked(segment, sims, a, b, floor) if a.step > b.step / ALIKE_STEP else []
+    return out + (_asked(segment, sims.T, b, a, floor) if b.step > a.step / ALIKE_STEP else [])
+
+
+def _asked(
+    segment: Segment, sims: Floats, asked: _Shown, other: _Shown, floor: float
+) -> list[Span]:
+    """`_unlike` of the moments of one of them, the rows of sims."""
     inside = (asked.at >= segment.a[0]) & (asked.at <= segment.a[1])
     at, row = asked.at[inside], asked.row[inside]
     after = other.at.searchsorted(at)
@@ -244,24 +253,12 @@ def stretches(other: npt.NDArray[np.bool_], times: Seconds, step: float) -> list
     return out
 
 
-def _best_beside(sims: Floats, there: Seconds, times: Seconds, step: float) -> Floats:
-    """How alike each moment is to the more similar of the two around its place in the other video,
-    (n,); -1 where none that shows anything is near."""
-    after = times.searchsorted(there)
-    rows = np.arange(len(there))
-    out = np.full(len(there), -1.0, np.float32)
-    for near in (np.maximum(after - 1, 0), np.minimum(after, len(times) - 1)):
-        close = np.abs(times[near] - there) <= 0.55 * step
-        out = np.where(close, np.maximum(out, sims[rows, near]), out)
-    return out
-
-
-def without(segments: Sequence[Segment], spans: Sequence[Span]) -> tuple[Segment, ...]:
-    """What is left of segments without some stretches of a, in order; all where it is nothing."""
+def without(segments: Sequence[Segment], spans: Sequence[Sequence[Span]]) -> tuple[Segment, ...]:
+    """What is left of segments without some stretches of a of each; all where it is nothing."""
     out = []
-    for segment in segments:
+    for segment, own in zip(segments, spans, strict=True):
         start, end = segment.a
-        for lo, hi in [*sorted(spans), (end, end)]:
+        for lo, hi in [*sorted(own), (end, end)]:
             if min(lo, end) > start:
                 out.append(_part(segment, start, min(lo, end)))
             start = max(start, hi)

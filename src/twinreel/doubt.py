@@ -11,12 +11,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from twinreel.align import ODD
 from twinreel.closer import Closer, CloserTask, Line, work
 from twinreel.compare import (
     SHORT_AGREES,
     SHORT_SCORE,
+    TRUSTED,
     Calibration,
     Span,
     covered,
@@ -32,7 +34,7 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 16  # part of the name under which a verdict is remembered
+VERSION = 17  # part of the name under which a verdict is remembered
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
 UNSEEN_SCORE = 0.5  # at most, of a pair that shows too little to be laid on each other
@@ -406,8 +408,11 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
     segments, cover_a, cover_b, relation = m.segments, m.coverage_a, m.coverage_b, m.relation
     line = closer.line
     seen_s = closer.span[1] - closer.span[0]
-    more = seen_s > sum(s.a[1] - s.a[0] for s in segments) + MORE_S and not closer.half
     near = [s for s in segments if _near(s, line)]
+    # What sure descriptors saw to be other in between, few pictures may pass over.
+    gaps = _gaps(near) if m.score >= TRUSTED else []
+    known_s = sum(s.a[1] - s.a[0] for s in segments) + sum(end - start for start, end in gaps)
+    more = seen_s > known_s + MORE_S and not closer.half
     if score > 0.5 and (closer.alone or more or not near):
         # The descriptors had laid them on each other at other times, or seen less of it, or more.
         half = step_of(a) / 2
@@ -419,10 +424,11 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
         relation = relation_of(cover_a, cover_b)
         near = list(segments)
     uncut = segments
-    if score > 0.5 and (closer.unlike or len(near) < len(segments)):
+    unlike = [*closer.unlike, *gaps]
+    if score > 0.5 and (unlike or len(near) < len(segments)):
         # Nobody has looked at the others: they are told, and do not count.
         others = [s for s in segments if s not in near]
-        counted = without(near, closer.unlike)
+        counted = without(near, [unlike] * len(near))
         segments = tuple(sorted([*counted, *others], key=lambda s: s.a))
         cover_a = covered([s.a for s in counted], a.duration_s)
         cover_b = covered([s.b for s in counted], b.duration_s)
@@ -437,6 +443,12 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
     if relation == "overlap" and is_intro(whole, a.duration_s, b.duration_s):
         return replace(told, relation="shared_intro")
     return told
+
+
+def _gaps(segments: Sequence[Segment]) -> list[Span]:
+    """Seconds of a between segments."""
+    spans = sorted(s.a for s in segments)
+    return [(x[1], y[0]) for x, y in pairwise(spans) if y[0] > x[1]]
 
 
 def _near(s: Segment, line: Line) -> bool:

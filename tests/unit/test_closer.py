@@ -167,6 +167,31 @@ def test_what_a_look_sees_to_be_unlike_is_not_shared(tmp_path: Path) -> None:
     assert told.coverage_a == pytest.approx(0.9) == told.coverage_b
 
 
+def test_a_look_does_not_restore_what_sure_descriptors_saw_to_be_other(
+    source: Path, tmp_path: Path
+) -> None:
+    b = videos.make(tmp_path / "b.mp4", 6, seed=5, crop=(0.0, 0.0, 0.9, 0.9))
+    pieces = tuple(Segment(s, s) for s in ((0.0, 2.0), (4.0, 6.0)))
+    with Library.open(tmp_path / "l.db") as library:
+        ka, kb = sorted((_put(library, source), _put(library, b)))
+        paths = {content_key(p): str(p) for p in (source, b)}
+        for score, coverage in ((0.95, 4 / 6), (0.5, 1.0)):
+            look = replace(_stage(library, paths), calibration=TWIN, made_by=str(score))
+            m = Match(ka, kb, score, "overlap", pieces, 4 / 6, 4 / 6)
+            ((told, _),) = look_again([m], look, _QUIET)
+            assert told.score > 0.9 and told.coverage_a == pytest.approx(coverage, abs=0.05)
+
+
+def test_black_in_the_opened_file_is_not_shared(source: Path, tmp_path: Path) -> None:
+    b = videos.make(
+        tmp_path / "b.mp4", 6, seed=5, edit=lambda p, t: 0 * p if 2.2 < t < 3.9 else p
+    )
+    found = _closer(source, b)
+    assert found is not None
+    (unlike,) = found.unlike
+    assert unlike == pytest.approx((2.2, 3.9), abs=0.4)
+
+
 def _room(until_s: float) -> Callable[[Any, float], Any]:
     """A room that never changes, and somebody who walks through it, from then on another way."""
     walls = np.random.default_rng(0).integers(60, 200, (9, 16, 3), np.uint8)

@@ -167,6 +167,27 @@ def test_what_two_show_otherwise_in_between_is_not_shared(
     assert turned.coverage_a == pytest.approx(match.coverage_b)
 
 
+@pytest.mark.parametrize("first", ["a", "z"])
+def test_seconds_of_which_one_has_no_moments_are_not_shared(first: str) -> None:
+    rows = scene(7, 80)
+    whole = film(first, rows)
+    b = film("m", noisy(rows, 0.1))
+    there = np.r_[0:30, 40:80]
+    holed = replace(b, vectors=b.vectors[there], spans_s=b.spans_s[there], blank=b.blank[there])
+    match = matched(whole, holed)
+    assert match.coverage_a == pytest.approx(70 / 80, abs=0.03) == match.coverage_b
+
+
+def test_pieces_of_a_film_behind_black_are_told_by_their_own_seconds() -> None:
+    one, other = scene(1, 30), scene(2, 30)
+    black = np.tile(unit(np.ones((1, DIM))), (40, 1))
+    a = film("a", np.concatenate([one, other]))
+    b = film("b", noisy(np.concatenate([black, other, one]), 0.05), blank=tuple(range(40)))
+    match = matched(a, b)
+    assert match.coverage_a > 0.95 and match.relation == "part_of"
+    assert sorted(s.a for s in match.segments)[0] == pytest.approx((0, 30), abs=1.5)
+
+
 def test_an_intro_with_an_odd_moment_is_one_all_the_same() -> None:
     intro = scene(1, 16)
     shown = noisy(intro, 0.05)

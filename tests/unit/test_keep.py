@@ -198,8 +198,23 @@ def test_seconds_in_between_that_the_kept_file_lacks_are_told() -> None:
     pieces = (Segment((0.0, 4000.0), (0.0, 4000.0)), Segment((4400.0, 7200.0), (4400.0, 7200.0)))
     found = Match(kept.path, other.path, 0.99, "copy", pieces, 0.945, 0.945)
     group = group_of(kept, other, found=found)
-    lost = {other.path: ["seconds: 396.0 s that the kept file lacks"]}
+    lost = {other.path: ["seconds: 400.0 s that the kept file lacks"]}
     assert group.look and group.losses == lost
+
+
+def test_holes_are_lost_however_small_a_share_they_are() -> None:
+    kept, other = (video(f"/v/{n}.mp4", duration_s=7200.0, bitrate=9 - n) for n in range(2))
+
+    def lost(*ends: float) -> list[str]:
+        """The words for a copy whose segments lie between these."""
+        spans = zip((0.0, *ends[1::2]), (*ends[::2], 7200.0), strict=True)
+        pieces = tuple(Segment(s, s) for s in spans)
+        found = Match(kept.path, other.path, 0.99, "copy", pieces, 0.99, 0.99)
+        return group_of(kept, other, found=found).losses[other.path]
+
+    assert lost(3168.0, 3360.0) == ["seconds: 192.0 s that the kept file lacks"]
+    assert lost(10.0, 12.0, 90.0, 93.0) == ["seconds: 5.0 s that the kept file lacks"]
+    assert lost(3168.0, 3168.9) == []
 
 
 def test_the_longer_file_is_kept() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from twinreel.types import Match, Track, Video
 
+HOLE_S = 1.0  # shorter ones are seams of sampling
 Matching = Callable[[str, str], Match | None]  # paths -> 'a RELATION b'
 
 
@@ -28,7 +30,7 @@ def unheld_s(video: Video, keeper: Video, found: Match | None) -> float:
     uncovered = uncovered if uncovered > max(1.0, 0.03 * length) else 0.0
     beyond = _beyond_s(video, keeper, found)
     least = max(min(1.0, max(0.5, 0.02 * length)), 0.005 * length)
-    return max(more, uncovered, beyond if beyond > least else 0.0)
+    return max(more, uncovered, beyond if beyond > least else 0.0, _between_s(found))
 
 
 def _beyond_s(video: Video, keeper: Video, found: Match | None) -> float:
@@ -43,6 +45,16 @@ def _beyond_s(video: Video, keeper: Video, found: Match | None) -> float:
     before = first.a[0] - first.b[0] / first.speed
     after = (video.info.duration_s - last.a[1]) - (keeper.info.duration_s - last.b[1]) / last.speed
     return max(0.0, before) + max(0.0, after)
+
+
+def _between_s(found: Match | None) -> float:
+    """Seconds between segments: unlike the ends of what is shared, they were seen to be others."""
+    if found is None:
+        return 0.0
+    spans = sorted(s.a for s in found.segments)
+    reached = accumulate((end for _, end in spans), max)
+    holes = [start - end for (start, _), end in zip(spans[1:], reached, strict=False)]
+    return sum(hole for hole in holes if hole >= HOLE_S)
 
 
 def _snapped(speed: float) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -263,6 +264,15 @@ def without(segments: Sequence[Segment], spans: Sequence[Sequence[Span]]) -> tup
                 out.append(_part(segment, start, min(lo, end)))
             start = max(start, hi)
     return tuple(out) or tuple(segments)
+
+
+def gaps(segments: Sequence[Segment]) -> list[Span]:
+    """Seconds of a between segments, in order."""
+    spans = sorted(s.a for s in segments)
+    reached = accumulate((end for _, end in spans), max)
+    return [
+        (end, start) for (start, _), end in zip(spans[1:], reached, strict=False) if start > end
+    ]
 
 
 def _part(segment: Segment, start: float, end: float) -> Segment:

@@ -11,7 +11,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from twinreel.align import ODD
 from twinreel.closer import Closer, CloserTask, Line, work
@@ -22,6 +21,7 @@ from twinreel.compare import (
     Calibration,
     Span,
     covered,
+    gaps,
     is_intro,
     is_short,
     relation_of,
@@ -410,8 +410,8 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
     seen_s = closer.span[1] - closer.span[0]
     near = [s for s in segments if _near(s, line)]
     # What sure descriptors saw to be other in between, few pictures may pass over.
-    gaps = _gaps(near) if m.score >= TRUSTED else []
-    known_s = sum(s.a[1] - s.a[0] for s in segments) + sum(end - start for start, end in gaps)
+    holes = gaps(near) if m.score >= TRUSTED else []
+    known_s = sum(s.a[1] - s.a[0] for s in segments) + sum(end - start for start, end in holes)
     more = seen_s > known_s + MORE_S and not closer.half
     if score > 0.5 and (closer.alone or more or not near):
         # The descriptors had laid them on each other at other times, or seen less of it, or more.
@@ -424,7 +424,7 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
         relation = relation_of(cover_a, cover_b)
         near = list(segments)
     uncut = segments
-    unlike = [*closer.unlike, *gaps]
+    unlike = [*closer.unlike, *holes]
     if score > 0.5 and (unlike or len(near) < len(segments)):
         # Nobody has looked at the others: they are told, and do not count.
         others = [s for s in segments if s not in near]
@@ -443,12 +443,6 @@ def _told(m: Match, closer: Closer, look: Look) -> Match:
     if relation == "overlap" and is_intro(whole, a.duration_s, b.duration_s):
         return replace(told, relation="shared_intro")
     return told
-
-
-def _gaps(segments: Sequence[Segment]) -> list[Span]:
-    """Seconds of a between segments."""
-    spans = sorted(s.a for s in segments)
-    return [(x[1], y[0]) for x, y in pairwise(spans) if y[0] > x[1]]
 
 
 def _near(s: Segment, line: Line) -> bool:

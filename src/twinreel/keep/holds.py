@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 
+from twinreel.compare import gaps
 from twinreel.types import Match, Track, Video
 
 HOLE_S = 1.0  # shorter ones are seams of sampling
@@ -49,11 +49,7 @@ def _beyond_s(video: Video, keeper: Video, found: Match | None) -> float:
 
 def _between_s(found: Match | None) -> float:
     """Seconds between segments: unlike the ends of what is shared, they were seen to be others."""
-    if found is None:
-        return 0.0
-    spans = sorted(s.a for s in found.segments)
-    reached = accumulate((end for _, end in spans), max)
-    holes = [start - end for (start, _), end in zip(spans[1:], reached, strict=False)]
+    holes = [end - start for start, end in gaps(found.segments if found else ())]
     return sum(hole for hole in holes if hole >= HOLE_S)
 
 

@@ -11,7 +11,7 @@ Everything is symmetric: a pair is always worked on in the order of its keys. No
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -137,7 +137,7 @@ def compare(a: Features, b: Features, calibration: Calibration) -> Match | None:
     score = evidence.score(calibration)
     if is_short(uncut) and min(w.vector()[1] for w in evidence.witnesses) < SHORT_AGREES:
         score = min(score, SHORT_SCORE)
-    segments = without(uncut, unlike) if score >= TRUSTED else uncut
+    segments = without(uncut, unlike()) if score >= TRUSTED else uncut
     cover_a = covered([s.a for s in segments], a.duration_s)
     cover_b = covered([s.b for s in segments], b.duration_s)
     relation = relation_of(cover_a, cover_b)
@@ -158,9 +158,9 @@ def evidence(a: Features, b: Features, calibration: Calibration) -> Evidence | N
 
 def _explain(
     a: Features, b: Features, calibration: Calibration
-) -> tuple[tuple[Segment, ...], Evidence, list[list[Span]]] | None:
-    """What two videos share, in the order of a, what speaks for it, and which seconds of each
-    segment, as a's, are not shared all the same."""
+) -> tuple[tuple[Segment, ...], Evidence, Callable[[], list[list[Span]]]] | None:
+    """What two videos share, in the order of a, what speaks for it, and how to find which seconds
+    of each segment, as a's, are not shared all the same: most pairs are not worth it."""
     rows_a, rows_b = np.nonzero(~a.blank)[0], np.nonzero(~b.blank)[0]
     if not len(rows_a) or not len(rows_b):
         return None
@@ -175,11 +175,15 @@ def _explain(
     runs = [replace(r, rows_a=rows_a[r.rows_a], rows_b=rows_b[r.rows_b]) for r in runs]
     lines = [(r, _segment(r, a, b, step)) for r in runs]
     lines.sort(key=lambda line: line[1].a)
-    unlike = []
-    for r, s in lines:
+
+    def unlike() -> list[list[Span]]:
         shown_a = _Shown.of(a, rows_a, (1.0, 0.0), step_of(a) * coarser)
-        shown_b = _Shown.of(b, rows_b, (r.speed, r.offset), step_of(b) * coarser)
-        unlike.append(_unlike(s, sims, (shown_a, shown_b), floor))
+        step_b = step_of(b) * coarser
+        return [
+            _unlike(s, sims, (shown_a, _Shown.of(b, rows_b, (r.speed, r.offset), step_b)), floor)
+            for r, s in lines
+        ]
+
     segments = [s for _, s in lines]
     shared = min(
         covered([s.a for s in segments], a.duration_s),

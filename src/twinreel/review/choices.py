@@ -94,12 +94,12 @@ class Ties:
         self.kind = [kinds.setdefault(_content(report.video(m)), len(kinds)) for m in group.members]
         self.count = len(kinds)
         self.matches: dict[tuple[int, int], Match] = {}
-        # Pairs that are only likely, or were refuted (--all-matches), are listed, too.
         for i, a in enumerate(group.members):
             for j, b in enumerate(group.members[:i]):
                 pair = (self.kind[i], self.kind[j])
                 if pair[0] == pair[1] or pair in self.matches:
                     continue
+                # Pairs that are only likely, or were refuted (--all-matches), are listed, too.
                 if (m := report.match(a, b)) and m.score >= report.min_score:
                     self.matches[pair] = m
                     self.matches[pair[1], pair[0]] = m.swapped()

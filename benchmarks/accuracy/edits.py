@@ -55,7 +55,8 @@ class Edit:
     @property
     def composable(self) -> bool:
         """Whether a partner's filter can follow: a plain -vf chain and our own encoder."""
-        return bool(self.video) and not self.filter_complex and self.rest == DEFAULT_CODEC
+        plain = bool(self.video) and not self.filter_complex and not self.two_inputs
+        return plain and self.rest == DEFAULT_CODEC
 
 
 def _e(name: str, tier: int, video: str = "", rest: str = DEFAULT_CODEC, ext: str = "mp4",

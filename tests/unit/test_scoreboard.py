@@ -238,6 +238,13 @@ def test_a_third_of_tier_two_is_composed() -> None:
     assert 0.28 <= sum(bool(r.also) for r in two) / len(two) <= 0.40
 
 
+def test_what_a_file_is_said_to_be_composed_of_was_done_to_it() -> None:
+    for r in _deal():
+        for partner in r.also:
+            done = BY_NAME[partner].video.replace("{font}", "F.ttf")
+            assert done in " ".join(r.args), (r.key, partner)
+
+
 def test_no_source_stands_in_both_splits() -> None:
     sources: dict[str, set[str]] = {"train": set(), "test": set()}
     for r in _deal():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,8 @@ def extract_command(
         from twinreel.extract.devices import spread
 
     k, n = options.part()
-    with _shown(len(jobs[k::n]), quiet or as_json) as on_record:
+    aside = _libraries_aside() if as_json else contextlib.nullcontext()
+    with aside, _shown(len(jobs[k::n]), quiet or as_json) as on_record:
         tell = Listener(on_record, lambda words: click.echo(words, err=True))
         summary = spread(jobs, options, folder, tell)
     if as_json:
@@ -104,6 +106,21 @@ def _jobs(
         raise click.UsageError("no video under the given paths; see --ext and --min-size")
     jobs = manifest.from_files([f.path for f in found.files], found.roots, Path(out), suffix)
     return jobs, Path(out).resolve()
+
+
+@contextlib.contextmanager
+def _libraries_aside() -> Iterator[None]:
+    """What anything writes to standard output goes to standard error: Ray's core writes there past
+    Python's, and would stand between the records."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextlib.contextmanager

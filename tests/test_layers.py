@@ -18,8 +18,8 @@ ROOT = Path(twinreel.__file__).parent
 SPINE = [
     *("errors", "types", "options", "progress", "volumes", "discover", "exact", "probe", "sample"),
     *("picture", "inset", "frames", "decode", "dataset", "models", "batches", "embed", "store"),
-    *("align", "compare", "candidates", "overlay", "aligned", "register", "changes", "still"),
-    *("closer", "doubt", "cluster", "keep", "report", "actions", "inventory", "looking"),
+    *("align", "tempo", "compare", "candidates", "overlay", "aligned", "register", "changes"),
+    *("still", "closer", "doubt", "cluster", "keep", "report", "actions", "inventory", "looking"),
     *("scoring", "query", "pipeline", "cli"),
 ]
 TORCH_FREE = [*(name for name in SPINE if name not in ("models", "dataset")), "review"]

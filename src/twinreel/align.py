@@ -139,7 +139,7 @@ def _best_run(
         at, to = np.nonzero((sims > floor) & (sims >= peak - NEAR_BEST))
         if len(at):
             consider(_voted(ta[at], tb[to], (sims[at, to] - floor) ** 2, step, speeds))
-    run = _along(sims, ta, tb, *best, step, floor) if best is not None else None
+    run = along(sims, ta, tb, *best, step, floor) if best is not None else None
     return None if run is None else _refined(run, sims, ta, tb, step, floor, whole)
 
 
@@ -205,7 +205,7 @@ def _beside(
 
 @dataclass(frozen=True)
 class _Gains:
-    """Gains of lines: gains[i] is what `_along` would give line i, most[i] never less than that."""
+    """Gains of lines: gains[i] is what `along` would give line i, most[i] never less than that."""
 
     each: Seconds  # (lines, n), what every moment gains
     total: Seconds  # (lines, n + 1), their sums so far
@@ -253,7 +253,7 @@ def _stretch(gains: Seconds, total: Seconds, end: int) -> tuple[int, int, float]
     return start, end, float(total[end] - total[start])
 
 
-def _along(
+def along(
     sims: Floats,
     ta: Seconds,
     tb: Seconds,
@@ -309,7 +309,7 @@ def _refined(
         lines = lines[1:]  # less than the moments can tell
     elif abs(speed - whole) * length < step:
         lines[0] = (whole, 0.0)  # so is this, and durations tell it to the frame
-    found = [_along(sims, ta, tb, *line, step, floor) for line in lines]
+    found = [along(sims, ta, tb, *line, step, floor) for line in lines]
     best = max(
         (r for r in found if r is not None),
         key=lambda r: r.gain * _likely(r.speed, whole),

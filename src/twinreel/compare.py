@@ -18,10 +18,11 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from twinreel.align import Line, Run, align
+from twinreel.align import Line, Run, align, along
+from twinreel.tempo import end_to_end
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 17  # part of every context: pairs scored by other rules are never mixed
+VERSION = 18  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
@@ -32,6 +33,7 @@ TRUSTED = 0.9  # score from which on what is unlike in between is no weakness of
 UNLIKE_S = 1.0  # that two must show otherwise in one go before it is no slip of sampling
 ALIKE_STEP = 1.1  # times as far apart as the other's moments that a video's may be to be as dense
 ODD_SHARE = 0.05  # of the moments; where more are unlike, each counts
+RETIMED = 0.01  # score from which on it is asked whether a pair begins and ends together
 PAIR_CELLS = 4_000_000  # similarities of one pair; longer pairs are aligned on a coarser grid
 
 
@@ -169,12 +171,23 @@ def _explain(
     sims, floor = _telling(a.vectors[rows_a], b.vectors[rows_b], calibration.floor)
     step = max(step_of(a), step_of(b)) * coarser
     whole = b.duration_s / a.duration_s if min(a.duration_s, b.duration_s) > 0 else 1.0
-    runs = align(sims, a.times_s[rows_a], b.times_s[rows_b], step, floor, whole)
+    ta, tb = a.times_s[rows_a], b.times_s[rows_b]
+
+    def in_rows(run: Run) -> Run:
+        return replace(run, rows_a=rows_a[run.rows_a], rows_b=rows_b[run.rows_b])
+
+    def tried(line: Line) -> Run | None:
+        run = along(sims, ta, tb, *line, step, floor)
+        return None if run is None else in_rows(run)
+
+    runs = [in_rows(run) for run in align(sims, ta, tb, step, floor, whole)]
     if not runs:
         return None
-    runs = [replace(r, rows_a=rows_a[r.rows_a], rows_b=rows_b[r.rows_b]) for r in runs]
-    lines = [(r, _segment(r, a, b, step)) for r in runs]
-    lines.sort(key=lambda line: line[1].a)
+    lines, evidence = _weighed(runs, a, b, step, calibration.parts)
+    if evidence.score(calibration) > RETIMED:
+        retimed = end_to_end(runs, a, b, tried)
+        if retimed is not None:
+            lines, evidence = _weighed([retimed], a, b, step, calibration.parts)
 
     def unlike() -> list[list[Span]]:
         shown_a = _Shown.of(a, rows_a, (1.0, 0.0), step_of(a) * coarser)
@@ -184,12 +197,21 @@ def _explain(
             for r, s in lines
         ]
 
+    return tuple(s for _, s in lines), evidence, unlike
+
+
+def _weighed(
+    runs: Sequence[Run], a: Features, b: Features, step: float, parts: Sequence[int]
+) -> tuple[list[tuple[Run, Segment]], Evidence]:
+    """The runs with their segments, in the order of a, and what they say together."""
+    lines = [(r, _segment(r, a, b, step)) for r in runs]
+    lines.sort(key=lambda line: line[1].a)
     segments = [s for _, s in lines]
     shared = min(
         covered([s.a for s in segments], a.duration_s),
         covered([s.b for s in segments], b.duration_s),
     )
-    return tuple(segments), weigh(runs, a, b, shared, calibration.parts), unlike
+    return lines, weigh(runs, a, b, shared, parts)
 
 
 @dataclass(frozen=True)
@@ -236,13 +258,22 @@ def _asked(
     at, row = asked.at[inside], asked.row[inside]
     after = other.at.searchsorted(at)
     alike, alone = np.full(len(at), -1.0), np.ones(len(at), bool)
+    shown = np.zeros(len(at), bool)  # something there in both
     for near in (np.maximum(after - 1, 0), np.minimum(after, len(other.at) - 1)):
         there = other.row[near]
         both = np.where((row < 0) == (there < 0), 1.0, -1.0)  # where one of them is blank
         told = np.where((row < 0) | (there < 0), both, sims[row, there])
         close = np.abs(other.at[near] - at) <= 0.55 * asked.step
         alike, alone = np.where(close, np.maximum(alike, told), alike), alone & ~close
-    return stretches((alike < floor) & ~(alone & (row < 0)), at, asked.step)
+        shown |= close & (row >= 0) & (there >= 0)
+    unlike = (alike < floor) & ~(alone & (row < 0))
+    if len(at) and asked.step < UNLIKE_S:
+        # A dark picture is blank or not by a hair: coding decides, a moment at a time.
+        beside = np.concatenate([[False], unlike, [False]])
+        flicker = unlike & ~shown & ~alone & ~beside[:-2] & ~beside[2:]
+        if flicker.mean() <= 1 - COPY_COVERAGE:
+            unlike &= ~flicker
+    return stretches(unlike, at, asked.step)
 
 
 def stretches(other: npt.NDArray[np.bool_], times: Seconds, step: float) -> list[Span]:

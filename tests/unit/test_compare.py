@@ -218,6 +218,21 @@ def test_a_slip_of_sampling_is_shared_all_the_same() -> None:
     assert matched(film("a", rows), film("b", b)).coverage_a == pytest.approx(56 / 60, abs=0.01)
 
 
+def test_dark_pictures_that_coding_blanks_now_and_then_are_shared() -> None:
+    rows = scene(7, 120)
+    b = noisy(rows, 0.1)
+    now_and_then = (*range(5, 120, 9), 119)
+
+    def shared(step: float, blank: tuple[int, ...]) -> tuple[float, int]:
+        match = matched(film("a", rows, step), film("b", b, step, blank=blank))
+        return match.coverage_a, len(match.segments)
+
+    assert shared(0.4, now_and_then) == (1.0, 1)
+    assert shared(0.4, (40, 41, 42, 43, 80))[0] == pytest.approx(116 / 120, abs=0.01)
+    assert shared(1.5, now_and_then)[0] < 0.95  # seconds of black are no flicker
+    assert shared(0.4, tuple(range(1, 120, 2)))[0] < 0.9  # nor is every other moment
+
+
 def test_a_still_picture_is_a_copy_of_itself_and_of_no_other() -> None:
     still = np.tile(scene(1, 1), (12, 1))
     other = np.tile(scene(2, 1), (12, 1))

@@ -23,10 +23,11 @@ from rich.console import Console
 from tests import videos
 from tests.e2e import command, unruly
 from twinreel import models
+from twinreel.cli import main
 from twinreel.errors import BadConfig, WeightsMissing
 from twinreel.extract import cli, devices, hardware, journey, ray_runner, whole
 from twinreel.extract.claims import Claim, Claims
-from twinreel.extract.cli import _progress, extract_command, models_command
+from twinreel.extract.cli import _progress
 from twinreel.extract.devices import spread
 from twinreel.extract.hardware import gpu_files
 from twinreel.extract.journey import extract
@@ -644,12 +645,12 @@ def test_a_cluster_gathers_its_manifest(
 def test_the_command(films: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke
     given = ["--model", GRID, "--threads", "1", "-j", "1"]
-    done = run(extract_command, [str(films), "-o", str(tmp_path / "o"), *given])
+    done = run(main, ["extract", str(films), "-o", str(tmp_path / "o"), *given])
     assert done.exit_code == 0, done.output
     assert "3 videos: 3 done" in done.output and "frames/s" in done.output
-    status = run(extract_command, ["--status", str(tmp_path / "o")])
+    status = run(main, ["extract", "--status", str(tmp_path / "o")])
     assert status.exit_code == 0 and "3 done" in status.output
-    records = run(extract_command, ["--status", str(tmp_path / "o"), "--json"])
+    records = run(main, ["extract", "--status", str(tmp_path / "o"), "--json"])
     assert len([json.loads(x) for x in records.output.splitlines()]) == 3
     for wrong, words in (
         ([], "either folders"),
@@ -657,7 +658,7 @@ def test_the_command(films: Path, tmp_path: Path) -> None:
         ([str(films), "-o", "x", "--fps", "1", "--num-frames", "3"], "two ways"),
         ([str(films), "-o", "x", "--shard", "9/8"], "K/N"),
     ):
-        refused = run(extract_command, wrong)
+        refused = run(main, ["extract", *wrong])
         assert refused.exit_code == 2 and words in refused.output.replace("\n", " ")
 
 
@@ -670,12 +671,20 @@ def test_the_command_tells_what_was_not_reached(
 
     monkeypatch.setattr(devices, "spread", stopped)
     given = [str(films), "-o", str(tmp_path), "--model", GRID]
-    told = CliRunner().invoke(extract_command, [*given, "--json"])
+    told = CliRunner().invoke(main, ["extract", *given, "--json"])
     records = [json.loads(line) for line in told.stdout.splitlines()]
     assert [r["state"] for r in records] == ["not reached"] * 3 and told.exit_code == 1
     assert all(r["video"].startswith(str(films)) for r in records)
-    told = CliRunner().invoke(extract_command, given)
+    told = CliRunner().invoke(main, ["extract", *given])
     assert "3 not reached" in told.output and "status:" not in told.output
+
+
+def test_what_libraries_print_stands_in_no_record(capfd: pytest.CaptureFixture[str]) -> None:
+    with cli._libraries_aside():
+        os.write(1, b"a node has missed its heartbeats\n")  # as Ray's core does, past Python's
+    print("{}")
+    told = capfd.readouterr()
+    assert told.out == "{}\n" and "heartbeats" in told.err
 
 
 def test_the_bar_is_as_long_as_the_shard(
@@ -690,7 +699,7 @@ def test_the_bar_is_as_long_as_the_shard(
 
     monkeypatch.setattr(cli, "_shown", shown)
     monkeypatch.setattr(devices, "spread", lambda jobs, options, folder, tell: Summary(folder))
-    CliRunner().invoke(extract_command, [str(films), "-o", str(tmp_path), "--shard", "1/2"])
+    CliRunner().invoke(main, ["extract", str(films), "-o", str(tmp_path), "--shard", "1/2"])
     assert totals == [2]
 
 
@@ -710,12 +719,12 @@ def test_progress_is_whole_on_any_terminal(width: int, tmp_path: Path) -> None:
 
 
 def test_models_lists_every_network() -> None:
-    listed = CliRunner().invoke(models_command, ["--json"])
+    listed = CliRunner().invoke(main, ["models", "--json"])
     records = {r["name"]: r for r in map(json.loads, listed.output.splitlines())}
     assert records["resnet152"]["dim"] == 2048 and len(records["resnet152"]["sha256"]) == 64
     assert records["resnext101-3d"]["input"] == "16 x 112 x 112 crop"
     assert all(r["licence"] for r in records.values())
-    assert "resnet152" in CliRunner().invoke(models_command).output
+    assert "resnet152" in CliRunner().invoke(main, ["models"]).output
 
 
 def test_missing_weights_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

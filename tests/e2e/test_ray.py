@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 from tests import videos
 from tests.e2e import unruly
+from twinreel.cli import main
 from twinreel.extract import journey, ray_runner
-from twinreel.extract.cli import extract_command
 from twinreel.extract.manifest import from_files
 from twinreel.extract.options import ExtractOptions
 from twinreel.extract.ray_runner import Extractor
@@ -202,7 +202,7 @@ def test_a_list_may_be_parquet_and_name_urls(cluster: Any, folder: Path, tmp_pat
     parquet.write_table(pyarrow.table(rows), tmp_path / "list.parquet")
     command = ["--csv", f"file://{tmp_path}/list.parquet", "--runner", "ray", "-j", "1", "--json",
                "--model", GRID, "-o", str(tmp_path / "out")]  # fmt: skip
-    done = CliRunner().invoke(extract_command, command)
+    done = CliRunner().invoke(main, ["extract", *command])
     records = {r["name"]: r for r in map(json.loads, done.stdout.splitlines())}
     assert {n: r["state"] for n, r in records.items()} == {
         "v00.mp4.npy": "done", "v01.mp4.npy": "done", "none.mp4.npy": "failed"
@@ -212,7 +212,7 @@ def test_a_list_may_be_parquet_and_name_urls(cluster: Any, folder: Path, tmp_pat
     assert words["source"]["path"] == rows["video_path"][1] and words["start"] == 1.0
     assert words["shape"][0] == 2
     before = (tmp_path / "out" / "v00.mp4.npy").stat().st_mtime_ns
-    again = CliRunner().invoke(extract_command, command)
+    again = CliRunner().invoke(main, ["extract", *command])
     assert sum('"state": "done"' in line for line in again.stdout.splitlines()) == 2
     assert (tmp_path / "out" / "v00.mp4.npy").stat().st_mtime_ns == before
 

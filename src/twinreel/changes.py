@@ -6,6 +6,7 @@
     agree(va[-4:], vb[-4:])            # still in both, or changing alike
     moves(va)                          # in more than a corner
     same_print(a, b)                   # grey pictures (n, 80, 80): the same words on both
+    same_all_over(va, vb)              # the same in every place, and more than a clock moves
 
 Two takes of one scene change alike in the large by chance: somebody leans over in both, light comes
 and goes. What happens inside of a small place, less how bright it is and how strong its pattern,
@@ -31,9 +32,11 @@ _QUARTER = 0.25  # of what changes may change otherwise: a caption, a face that 
 _OVERLAID = 0.22  # share of the places that a ticker touches, wherever it lies, or a clock
 _ODD = 0.2  # share of the moments that may differ from the rest by more than what moves: titles
 _FEWEST = 3  # moments
+_CLOCK = 0.05  # share of the places that the figures of a clock take
 _MOST = 0.97  # correlation of a place: finer is no more proof
 _PRINT = 8  # pixels across a place in which words are told apart
 _PLAIN = 25.0  # squared grey levels: a plainer place shows nothing
+_SHOWN = 0.01  # strength of a place that shows something, as a share of the usual
 _SAME = 0.9  # correlation of a place in two copies, at least
 _SLIPS = 0.05  # share of the places that may have less
 _COARSE = 8  # places across and down, as `agree` counts them
@@ -74,6 +77,25 @@ def same_print(a: Floats, b: Floats) -> bool:
         return False
     alike = np.median(both / np.sqrt(np.maximum(of_a * of_b, 1e-6)), axis=1)[shown]
     return bool(np.quantile(alike, _SLIPS) >= _SAME)
+
+
+def same_all_over(va: Floats, vb: Floats) -> bool:
+    """Whether rows of pictures, (n, 1600) each, are alike in every place that shows something, and
+    change in more places than a clock takes, though in no more than a ticker does."""
+    side = math.isqrt(va.shape[1])
+    x, y = (_cells(v.reshape(-1, side, side), _CELL) for v in (va, vb))
+    both, of_a, of_b = (_squares(*pair) for pair in ((x, y), (x, x), (y, y)))
+    shown = np.median(np.maximum(of_a, of_b), axis=1) > _SHOWN
+    if not shown.any() or not _CLOCK <= min(_moving(va), _moving(vb)) <= _OVERLAID:
+        return False
+    alike = np.median(both / np.sqrt(np.maximum(of_a * of_b, 1e-9)), axis=1)
+    return bool(alike[shown].min() >= _SAME)
+
+
+def _squares(a: Floats, b: Floats) -> Floats:
+    """Of places, (places, n, 16), at each moment: 1 for those as strong as the pictures are."""
+    out: Floats = np.einsum("pns,pns->pn", a, b) * len(a)
+    return out
 
 
 def _moving(rows: Floats) -> float:

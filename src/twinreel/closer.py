@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from twinreel import picture
 from twinreel.align import ODD
-from twinreel.changes import Agreement, agree, agreement
+from twinreel.changes import Agreement, agree, agreement, same_all_over
 from twinreel.compare import COPY_COVERAGE, Calibration, Span, stretches
 from twinreel.frames import Beat, Tally, frames_at, rotation_of
 from twinreel.picture import WHOLE, Rect
@@ -48,6 +48,9 @@ _HALVES = ((0.0, 0.5), (0.25, 0.75), (0.5, 1.0))  # of a line: whether one of th
 _HALF = 1.0  # natural logarithm of the odds that a half costs: it is the best of several tries
 _CORNER = 3.0  # the same for what changes alike in the places of an overlay alone, or nowhere
 _SURE = 0.9  # score from which on no half is asked
+LIKELY = 0.7  # score, at least, where little changes, alike, and pictures are the same all over
+_EXACT = 0.995  # fit of such pictures, at least
+_ALIKE = 0.85  # correlation of what changes in them
 _HOPE = 0.3  # correlation; of 34 pieces that a half brought to light on the train split 31 had it
 _SHORTEST_S = 2.0  # from the first to the last moment of a half that is asked
 BENT = 0.985  # fit from which on pictures lie on each other as they should
@@ -90,8 +93,9 @@ class Closer:
     agreement: of the pictures laid on each other. fit: their median correlation. line: one of the
     task's, with the offset and speed that were seen. span: first and last moment of a, in seconds,
     for which they speak. half: it is one half of them; the others are still or change alike. alone:
-    too much is left out of the span for a copy. cut: moments at an end were unlike. unlike: seconds
-    of a, in the span or beside it, in which they are.
+    too much is left out of the span for a copy. likely: little changes, in too few places to prove
+    anything, but alike, and the pictures are the same in every place. cut: moments at an end were
+    unlike. unlike: seconds of a, in the span or beside it, in which they are.
     """
 
     agreement: Agreement
@@ -102,6 +106,7 @@ class Closer:
     span: tuple[float, float]
     half: bool = False
     alone: bool = False
+    likely: bool = False
     cut: bool = False
     unlike: tuple[Span, ...] = ()
 
@@ -115,7 +120,8 @@ class Closer:
         seen = (self.agreement.correlation, self.agreement.detail)
         x = calibration.closer_bias - _HALF * self.half - _CORNER * (not self.agreement.detail)
         x += sum(w * v for w, v in zip(calibration.closer_weights, seen, strict=True))
-        return 1 / (1 + math.exp(-max(-60.0, min(60.0, x))))
+        score = 1 / (1 + math.exp(-max(-60.0, min(60.0, x))))
+        return max(score, LIKELY) if self.likely else score
 
 
 def work(task: CloserTask, emit: Callable[[Any], None], beat: Beat) -> None:
@@ -225,11 +231,14 @@ def _heard_in(
         """lo..hi speak for start..end."""
         usual = float(np.median(seen.each[lo:hi]))
         span = (seen.times[start], seen.times[end - 1])
-        told = agreement(seen.a[lo:hi], seen.b[lo:hi])
+        rows = seen.a[lo:hi], seen.b[lo:hi]
+        told = agreement(*rows)
         left = 1 - (end - start) / count
+        likely = not half and usual >= _EXACT and told.correlation >= _ALIKE
         return Closer(
             told, usual, hi - lo, seen.line, place, span, half,
-            alone=left > 1 - COPY_COVERAGE, cut=last - first < count, unlike=unlike,
+            alone=left > 1 - COPY_COVERAGE, likely=likely and same_all_over(*rows),
+            cut=last - first < count, unlike=unlike,
         )  # fmt: skip
 
     found = [closer(first, last, first, last, half)]

@@ -15,7 +15,7 @@ from tests import videos
 from twinreel import closer, doubt, models
 from twinreel.changes import Agreement
 from twinreel.closer import Closer, CloserTask, Line, look_closer
-from twinreel.compare import Calibration
+from twinreel.compare import TRUSTED, Calibration
 from twinreel.decode import Looked, LookTask, look
 from twinreel.doubt import WHOLES, Doubts, Look, families, look_again
 from twinreel.embed import features
@@ -111,6 +111,37 @@ def test_the_same_clock_in_the_corner_of_two_slides_proves_nothing(
     found = _closer(*paths)
     assert found is not None and found.agreement.correlation > 0.5 and found.fit > 0.8
     assert found.score(TWIN) < most
+
+
+@pytest.mark.parametrize(
+    ("pace", "words", "likely"), [(1.0, 0, True), (1.0, 40, False), (1.6, 0, False)]
+)
+def test_a_little_that_moves_alike_in_the_same_picture_is_likely(
+    pace: float, words: int, likely: bool, tmp_path: Path
+) -> None:
+    """Somebody far away in a meadow: in too few places for a proof. Other words beside it, or
+    another way to go, and nothing is told."""
+    rng = np.random.default_rng(3)
+    meadow = rng.integers(40, 215, (9, 16, 3)).astype(np.uint8).repeat(20, 0).repeat(20, 1)
+
+    def field(pace: float, words: int) -> Callable[[Any, float], Any]:
+        def paint(frame: Any, t: float) -> Any:
+            out = meadow.copy()
+            out[150:162, 200 : 200 + words] = 255
+            x = 120 + int(30 * np.sin(pace * t) + 12 * np.sin(2.3 * pace * t))
+            y = 70 + int(20 * np.sin(1.7 * pace * t))
+            out[y : y + 24, x : x + 20] = (250, 250, 40)
+            return out
+
+        return paint
+
+    a = videos.make(tmp_path / "a.mp4", 8, number=False, edit=field(1.0, 0))
+    b = videos.make(tmp_path / "b.mp4", 8, number=False, edit=field(pace, words))
+    found = _closer(a, b)
+    assert found is not None and not found.agreement.detail
+    assert found.likely == likely
+    assert found.score(TWIN) == closer.LIKELY if likely else found.score(TWIN) < 0.1
+    assert closer.LIKELY < TRUSTED  # listed, never removed
 
 
 def test_of_several_lines_the_right_one_is_taken(source: Path, tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def same_print(a: Floats, b: Floats) -> bool:
 
 
 def same_all_over(va: Floats, vb: Floats) -> bool:
-    """Whether rows of pictures, (n, 1600) each, are alike in every place that shows something, and
-    change in more places than a clock takes, though in no more than a ticker does."""
+    """Whether rows of pictures, (n, 1600) each, are alike in every place that shows something, at
+    most moments, and change in more places than a clock takes, in no more than a ticker does."""
     side = math.isqrt(va.shape[1])
     x, y = (_cells(v.reshape(-1, side, side), _CELL) for v in (va, vb))
     both, of_a, of_b = (_squares(*pair) for pair in ((x, y), (x, x), (y, y)))

@@ -94,8 +94,8 @@ class Closer:
     task's, with the offset and speed that were seen. span: first and last moment of a, in seconds,
     for which they speak. half: it is one half of them; the others are still or change alike. alone:
     too much is left out of the span for a copy. likely: little changes, in too few places to prove
-    anything, but alike, and the pictures are the same in every place. cut: moments at an end were
-    unlike. unlike: seconds of a, in the span or beside it, in which they are.
+    anything, but alike, and the pictures are the same in every place, at most moments. cut: moments
+    at an end were unlike. unlike: seconds of a, in the span or beside it, in which they are.
     """
 
     agreement: Agreement

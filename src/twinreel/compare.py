@@ -31,6 +31,7 @@ SHORT_AGREES = 0.9  # ... so well, or the score ...
 SHORT_SCORE = 0.5  # ... is at most this
 TRUSTED = 0.9  # score from which on what is unlike in between is no weakness of the descriptors
 UNLIKE_S = 1.0  # that two must show otherwise in one go before it is no slip of sampling
+DARK_ALIKE = 0.9  # similarity of a blank picture and one that is not, of one dark moment
 ALIKE_STEP = 1.1  # times as far apart as the other's moments that a video's may be to be as dense
 ODD_SHARE = 0.05  # of the moments; where more are unlike, each counts
 RETIMED = 0.01  # score from which on it is asked whether a pair begins and ends together
@@ -187,7 +188,9 @@ def _explain(
     if evidence.score(calibration) > RETIMED:
         retimed = end_to_end(runs, a, b, tried)
         if retimed is not None:
-            lines, evidence = _weighed([retimed], a, b, step, calibration.parts)
+            told = _weighed([retimed], a, b, step, calibration.parts)
+            if told[1].covered >= COPY_COVERAGE:
+                lines, evidence = told
 
     def unlike() -> list[list[Span]]:
         shown_a = _Shown.of(a, rows_a, (1.0, 0.0), step_of(a) * coarser)
@@ -216,10 +219,12 @@ def _weighed(
 
 @dataclass(frozen=True)
 class _Shown:
-    """Moments in seconds of a, `step` apart; which row of the similarities each is, -1: blank."""
+    """Moments in seconds of a, `step` apart; which row of the similarities each is, -1: blank; and
+    their vectors, (n, d)."""
 
     at: Seconds
     row: npt.NDArray[np.intp]
+    vectors: Floats
     step: float
 
     @classmethod
@@ -229,7 +234,8 @@ class _Shown:
         row[f.blank] = -1
         row[rows] = np.arange(len(rows))
         known, (speed, offset) = row > -2, line
-        return cls((f.times_s[known] - offset) / speed, row[known], step / speed)
+        at = (f.times_s[known] - offset) / speed
+        return cls(at, row[known], f.vectors[known], step / speed)
 
 
 def _unlike(
@@ -255,25 +261,18 @@ def _asked(
 ) -> list[Span]:
     """`_unlike` of the moments of one of them, the rows of sims."""
     inside = (asked.at >= segment.a[0]) & (asked.at <= segment.a[1])
-    at, row = asked.at[inside], asked.row[inside]
+    at, row, vectors = asked.at[inside], asked.row[inside], asked.vectors[inside]
     after = other.at.searchsorted(at)
     alike, alone = np.full(len(at), -1.0), np.ones(len(at), bool)
-    shown = np.zeros(len(at), bool)  # something there in both
     for near in (np.maximum(after - 1, 0), np.minimum(after, len(other.at) - 1)):
         there = other.row[near]
-        both = np.where((row < 0) == (there < 0), 1.0, -1.0)  # where one of them is blank
+        # A dark picture is blank or not by a hair; black in place of one is unlike it.
+        same = (vectors * other.vectors[near]).sum(axis=1) >= DARK_ALIKE
+        both = np.where(same | ((row < 0) & (there < 0)), 1.0, -1.0)
         told = np.where((row < 0) | (there < 0), both, sims[row, there])
         close = np.abs(other.at[near] - at) <= 0.55 * asked.step
         alike, alone = np.where(close, np.maximum(alike, told), alike), alone & ~close
-        shown |= close & (row >= 0) & (there >= 0)
-    unlike = (alike < floor) & ~(alone & (row < 0))
-    if len(at) and asked.step < UNLIKE_S:
-        # A dark picture is blank or not by a hair: coding decides, a moment at a time.
-        beside = np.concatenate([[False], unlike, [False]])
-        flicker = unlike & ~shown & ~alone & ~beside[:-2] & ~beside[2:]
-        if flicker.mean() <= 1 - COPY_COVERAGE:
-            unlike &= ~flicker
-    return stretches(unlike, at, asked.step)
+    return stretches((alike < floor) & ~(alone & (row < 0)), at, asked.step)
 
 
 def stretches(other: npt.NDArray[np.bool_], times: Seconds, step: float) -> list[Span]:

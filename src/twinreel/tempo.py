@@ -7,6 +7,9 @@ up to half a step apart, and so do the lines of two speeds over some seconds: a 
 runs 5 % faster fits as well at the plain speed, a little of it left out at either end. Here
 descriptors are drawn from each moment to the next, so that both can be asked at the same time, and
 what they have in common all along is left out: it fits along any line.
+
+The line from end to end is never off by more than half of what was cut from the middle of a shot,
+and may fit that better than one plain line does; so it is held against such a cut, too.
 """
 
 from __future__ import annotations
@@ -22,19 +25,21 @@ import numpy.typing as npt
 from twinreel.align import FASTEST, ODD, SLOWEST, Line, Run
 from twinreel.types import Features, Floats, Seconds
 
-PROOF = 3.0  # natural logarithm of the odds that the lengths' speed must gain
+PROOF = 3.0  # natural logarithm of the odds from which on one explanation is likelier
 _CLOSE = 0.005  # |log| of two speeds that no moments tell apart
 _SHIFTS = np.linspace(-1.0, 1.0, 17)  # steps by which a line may lie beside where it was found
+_NEAR = np.linspace(-0.25, 0.25, 5)  # the same where lengths say where it lies, to a frame or two
+_CUTS = np.linspace(0.0, 1.0, 65)  # where a piece may be left out, as a share of the shorter video
 _FEWEST = 6  # moments of either
 _MOST = 256  # moments of either that are asked
-_MOST_OUT = 0.5  # share of the moments that may find none beside them
+_LEAST_SEEN = 0.5  # share of the moments that must find some beside them
 
 
 def end_to_end(
     runs: Sequence[Run], a: Features, b: Features, tried: Callable[[Line], Run | None]
 ) -> Run | None:
     """The run along which the videos begin and end together, where moments say that it is likelier
-    than the runs that were found.
+    than the runs that were found, and no less likely than a piece left out of the longer video.
 
     Args:
         runs: rows of a and b that lie on each other, the strongest run first.
@@ -45,19 +50,21 @@ def end_to_end(
         return None
     if abs(math.log(runs[0].speed / whole)) < _CLOSE:
         return None
-    asked = [_Beside.of(run, a, b) for run in runs]
-    if any(min(len(one.times_a), len(one.times_b)) < _FEWEST for one in asked):
+    beside = _Beside.of(runs, a, b)
+    if min(len(beside.times_a), len(beside.times_b)) < _FEWEST:
         return None
-    now = sum(len(one) * one.misfit(r.speed, r.offset) for one, r in zip(asked, runs, strict=True))
-    instead = sum(len(one) * one.misfit(whole, 0.0) for one in asked)
-    odds = sum(map(len, asked)) * math.log(max(now, 1e-9) / max(instead, 1e-9))
-    return tried((whole, 0.0)) if odds > PROOF else None
+    instead = max(beside.misfit([(whole, 0.0)], _NEAR), 1e-9)
+    now = beside.misfit([(r.speed, r.offset) for r in runs], _SHIFTS)
+    cut = beside.misfit_of_a_cut(a.duration_s, b.duration_s)
+    odds = [beside.asked * math.log(max(one, 1e-9) / instead) for one in (now, cut)]
+    return tried((whole, 0.0)) if odds[0] > PROOF and odds[1] > -PROOF else None
 
 
 @dataclass(frozen=True)
 class _Beside:
-    """Moments of two videos in a stretch that they share, in seconds, and what sets the descriptors
-    there, (n, d) and (m, d), apart from their means. usual: the mean square of that."""
+    """Moments of two videos in what they share, in seconds, and what sets the descriptors there,
+    (n, d) and (m, d), apart from their means. usual: the mean square of that. step: the larger
+    distance of moments."""
 
     times_a: Seconds
     a: Floats
@@ -67,33 +74,83 @@ class _Beside:
     step: float
 
     @classmethod
-    def of(cls, run: Run, a: Features, b: Features) -> _Beside:
-        """The moments from the first to the last of a run."""
-        (ta, va), (tb, vb) = _inside(a, run.rows_a), _inside(b, run.rows_b)
+    def of(cls, runs: Sequence[Run], a: Features, b: Features) -> _Beside:
+        """The moments from the first to the last of the runs."""
+        ta, va = _inside(a, np.concatenate([r.rows_a for r in runs]))
+        tb, vb = _inside(b, np.concatenate([r.rows_b for r in runs]))
         squares = np.concatenate([(va * va).sum(axis=1), (vb * vb).sum(axis=1)])
         steps = [float(np.median(np.diff(t))) for t in (ta, tb) if len(t) > 1]
         return cls(ta, va, tb, vb, max(float(np.median(squares)), 1e-9), max(steps, default=1.0))
 
-    def __len__(self) -> int:
+    @property
+    def asked(self) -> int:
+        """How many moments of both."""
         return min(_MOST, len(self.times_a)) + min(_MOST, len(self.times_b))
 
-    def misfit(self, speed: float, offset: float) -> float:
-        """0 (the same all along) to 1, along a line or the one a little beside it that fits best.
+    def misfit(self, lines: Sequence[Line], shifts: Seconds) -> float:
+        """0 (the same all along) to 1, along lines, or beside each where it fits best; each moment
+        on the one of them that it fits.
 
         The mean over both videos' moments of what is left of each beside the other, squared, as a
         share of itself and what is usual: so a moment that is another one counts once, not more.
         """
-        offsets = offset + _SHIFTS * self.step
+        each = []
+        for line in lines:
+            share, known = self._shares(line, shifts)
+            found = known.sum(axis=1)
+            mean = np.where(known, share, 0.0).sum(axis=1) / np.maximum(found, 1)
+            best = int(np.where(found >= _LEAST_SEEN * found.max(), mean, 2.0).argmin())
+            each.append(np.where(known[best], share[best], 2.0))
+        nearest = np.min(each, axis=0)
+        seen = nearest <= 1.0
+        return float(nearest[seen].mean()) if seen.sum() >= _LEAST_SEEN * self.asked else 1.0
+
+    def misfit_of_a_cut(self, length_a: float, length_b: float) -> float:
+        """The same where both run at the plain speed, and one piece is left out of the longer one,
+        wherever that fits best."""
+        cuts = _CUTS * min(length_a, length_b)
+        times = np.concatenate([_some(self.times_a), _some(self.times_b)])
+        more = np.repeat(
+            [max(0.0, length_a - length_b), max(0.0, length_b - length_a)],
+            [len(_some(self.times_a)), len(_some(self.times_b))],
+        )
+        left, count = 0.0, 0.0
+        for offset, on in (
+            (0.0, times < cuts[:, None]),
+            (length_b - length_a, times - more >= cuts[:, None]),
+        ):
+            share, known = self._shares((1.0, offset), _NEAR)
+            total = on @ np.where(known, share, 0.0).T
+            found = on @ known.T.astype(float)
+            mean = total / np.maximum(found, 1)
+            best = np.where(found >= _LEAST_SEEN * found.max(axis=1, keepdims=True), mean, 2.0)
+            at = best.argmin(axis=1)
+            rows = np.arange(len(cuts))
+            left, count = left + total[rows, at], count + found[rows, at]
+        seen = count >= _LEAST_SEEN * self.asked
+        return float(np.where(seen, left / np.maximum(count, 1), 1.0).min())
+
+    def _shares(self, line: Line, shifts: Seconds) -> tuple[Any, Any]:
+        """What is left of each moment of both, 0 to 1, at each shift beside a line: (shifts,
+        asked), and whether there is anything beside it."""
+        speed, offset = line
+        offsets = offset + shifts * self.step
         there = [
             _left(self.times_a, self.a, self.times_b, self.b, speed, offsets),
             _left(self.times_b, self.b, self.times_a, self.a, 1 / speed, -offsets / speed),
         ]
         left = np.concatenate([t[0] for t in there], axis=1)
-        known = np.concatenate([t[1] for t in there], axis=1)
-        share = np.where(known, left / (left + self.usual), 0.0).sum(axis=1)
-        found = known.sum(axis=1)
-        mean = share / np.maximum(found, 1)
-        return float(np.where(found >= (1 - _MOST_OUT) * len(self), mean, 1.0).min())
+        return left / (left + self.usual), np.concatenate([t[1] for t in there], axis=1)
+
+
+def _some(times: Seconds) -> Seconds:
+    """The moments that are asked."""
+    out: Seconds = times[_places(len(times))]
+    return out
+
+
+def _places(count: int) -> npt.NDArray[np.int64]:
+    return np.linspace(0, count - 1, min(_MOST, count)).round().astype(np.int64)
 
 
 def _inside(f: Features, rows: npt.NDArray[np.int64]) -> tuple[Seconds, Floats]:
@@ -108,8 +165,7 @@ def _left(
 ) -> tuple[Any, Any]:
     """Of moments, what the other video leaves unexplained at each offset: squares, (k, n), and
     whether it goes on there at all."""
-    some = np.linspace(0, len(times) - 1, min(_MOST, len(times))).round().astype(int)
-    times, v = times[some], v[some]
+    v, times = v[_places(len(times))], _some(times)
     at = speed * times + offsets[:, None]
     known = (at >= beside[0]) & (at <= beside[-1])
     low = np.clip(beside.searchsorted(at.ravel()).reshape(at.shape) - 1, 0, len(beside) - 2)

@@ -141,7 +141,7 @@ def test_a_little_that_moves_alike_in_the_same_picture_is_likely(
     assert found is not None and not found.agreement.detail
     assert found.likely == likely
     assert found.score(TWIN) == closer.LIKELY if likely else found.score(TWIN) < 0.1
-    assert closer.LIKELY < TRUSTED  # listed, never removed
+    assert closer.LIKELY < TRUSTED  # listed, not removed at the default
 
 
 def test_of_several_lines_the_right_one_is_taken(source: Path, tmp_path: Path) -> None:

@@ -188,8 +188,19 @@ def test_another_speed_and_more_channels_are_told() -> None:
     losses = group_of(kept, fast).losses[fast.path]
     assert "speed: it plays 1.50 times as fast as the kept file" in losses
     assert "sound in 6 channels over 2" in losses
-    pal = video("/v/pal.mp4", duration_s=57.6, audio=(Track("aac", "eng", 0),))
-    assert group_of(kept, pal).losses == {pal.path: []}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "speed", "told"),
+    [(100, 25 / 24, False), (100, 25 / 23.976, False), (100, 1.05, True), (100, 1.03, True),
+     (1, 25 / 24, True), (1, 1.015, False)],
+)  # fmt: skip
+def test_a_small_speed_may_be_a_cut(minutes: float, speed: float, told: bool) -> None:
+    """A piece out of the middle of one slow shot looks like 2 to 6 %; a film in PAL is known."""
+    kept = video("/v/a.mp4", duration_s=60.0 * minutes, bitrate=9_000_000)
+    other = video("/v/b.mp4", duration_s=60.0 * minutes / speed)
+    losses = group_of(kept, other).losses[other.path]
+    assert any(w.startswith("speed: ") and "was cut" in w for w in losses) == told
 
 
 def test_seconds_in_between_that_the_kept_file_lacks_are_told() -> None:
@@ -259,7 +270,8 @@ def test_who_holds_seconds_of_their_own_asks_for_a_look() -> None:
 
 def test_a_faster_copy_holds_every_second() -> None:
     """PAL speed-up: 4 % shorter, nothing missing."""
-    group = group_of(video("/v/a.mp4", duration_s=57.6), video("/v/b.mp4", bitrate=3_000_000))
+    longer = video("/v/b.mp4", duration_s=6000.0, bitrate=3_000_000)
+    group = group_of(video("/v/a.mp4", duration_s=5760.0), longer)
     assert group.keep == "/v/b.mp4"
     assert group.losses == {"/v/a.mp4": []}
 

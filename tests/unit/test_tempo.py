@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from twinreel.align import Run
 from twinreel.compare import Calibration, compare
+from twinreel.tempo import end_to_end
 from twinreel.types import Features
 
 CAL = Calibration()
@@ -56,6 +58,24 @@ def test_a_shot_that_was_cut_runs_at_its_own_speed(seed: int, cut: float) -> Non
     (segment,) = compare(a, b, CAL).segments  # type: ignore[union-attr]
     assert segment.speed == pytest.approx(1.0, rel=0.01)
     assert segment.a[0] == pytest.approx(cut, abs=0.3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("at", [3.0, 6.0, 8.0])
+@pytest.mark.parametrize("cut", [0.5, 0.7])
+def test_a_piece_cut_from_the_middle_is_not_told_as_a_speed_by_its_moments(
+    seed: int, at: float, cut: float
+) -> None:
+    """Along the line from end to end, every moment is off by half the cut at most."""
+    talk = shot(seed)
+
+    def shorter(times: np.ndarray) -> np.ndarray:
+        return talk(np.where(times < at, times, times + cut))
+
+    a, b = film("a", 12.0, talk), film("b", 12.0 - cut, shorter)
+    rows_a, rows_b = np.arange(len(a.blank)), np.arange(len(b.blank))
+    run = Run(1.0, -cut / 2, rows_a, rows_b, np.ones(len(rows_a), np.float32), 1.0)
+    assert end_to_end([run], a, b, lambda line: run) is None
 
 
 def test_where_nothing_wanders_the_plain_speed_stands() -> None:

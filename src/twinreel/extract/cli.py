@@ -112,13 +112,16 @@ def _jobs(
 def _libraries_aside() -> Iterator[None]:
     """What anything writes to standard output goes to standard error: Ray's core writes there past
     Python's, and would stand between the records."""
+    if sys.stdout is None:  # closed by who called
+        yield
+        return
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
     try:
         yield
-    finally:
         sys.stdout.flush()
+    finally:
         os.dup2(kept, 1)
         os.close(kept)
 

@@ -20,7 +20,11 @@ from twinreel.keep.wishes import matches
 from twinreel.options import KeepOptions
 from twinreel.types import Match, Video
 
-OTHER_SPEED = 0.06  # |log| from which on a speed is told; films in PAL run 4 % faster
+OTHER_SPEED = 0.0198  # |log| from which on a speed is told
+SMALL_SPEED = 0.06  # |log| below which a piece that was cut from a slow shot may look so
+PAL = (25 / 24, 25 / (24000 / 1001))  # as films run on television, which nobody misses
+PAL_OFF = 5e-4  # by which such a speed may be off
+FILM_S = 600.0  # shorter ones are few shots, and one that was cut may look so by chance
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,11 @@ def _quality(video: Video, keep: Video, found: Match | None, views: Views) -> It
         yield "overlay-free picture, maybe: a part differs, a logo or text on one of the two"
     longest = max(found.segments if found else (), key=lambda s: s.a[1] - s.a[0], default=None)
     speed = longest.speed if longest else 1.0
-    if abs(math.log(speed)) > OTHER_SPEED:
-        yield f"speed: it plays {speed:.2f} times as fast as the kept file"
+    odd = abs(math.log(speed))
+    is_pal = any(abs(math.exp(odd) / pal - 1) < PAL_OFF for pal in PAL)
+    if odd > OTHER_SPEED and not (is_pal and video.info.duration_s >= FILM_S):
+        words = f"speed: it plays {speed:.2f} times as fast as the kept file"
+        yield words + (", or one of them was cut" if odd < SMALL_SPEED else "")
     mine, its = (max((t.channels for t in v.info.audio), default=0) for v in (video, keep))
     if mine > its > 0:
         yield f"sound in {mine} channels over {its}"

@@ -22,7 +22,7 @@ from twinreel.align import Line, Run, align, along
 from twinreel.tempo import end_to_end
 from twinreel.types import Features, Floats, Match, Seconds, Segment
 
-VERSION = 18  # part of every context: pairs scored by other rules are never mixed
+VERSION = 19  # part of every context: pairs scored by other rules are never mixed
 
 COPY_COVERAGE = 0.85  # of both: then one is a copy of the other
 NOISE = 0.02  # mean square of the changes of a unit vector that coding alone can make
@@ -192,11 +192,14 @@ def _explain(
             if told[1].covered >= COPY_COVERAGE:
                 lines, evidence = told
 
+    # How alike black is to a dark picture is known of networks that were fitted alone.
+    limits = floor, DARK_ALIKE if calibration.closer_weights else math.inf
+
     def unlike() -> list[list[Span]]:
         shown_a = _Shown.of(a, rows_a, (1.0, 0.0), step_of(a) * coarser)
         step_b = step_of(b) * coarser
         return [
-            _unlike(s, sims, (shown_a, _Shown.of(b, rows_b, (r.speed, r.offset), step_b)), floor)
+            _unlike(s, sims, (shown_a, _Shown.of(b, rows_b, (r.speed, r.offset), step_b)), limits)
             for r, s in lines
         ]
 
@@ -239,7 +242,7 @@ class _Shown:
 
 
 def _unlike(
-    segment: Segment, sims: Floats, shown: tuple[_Shown, _Shown], floor: float
+    segment: Segment, sims: Floats, shown: tuple[_Shown, _Shown], limits: tuple[float, float]
 ) -> list[Span]:
     """Stretches of a segment, in seconds of a, in which the two show other things.
 
@@ -250,16 +253,19 @@ def _unlike(
 
     Args:
         sims: of the moments that show something, (n, m).
+        limits: similarities from which on two such moments are alike, and two of which one is
+            blank.
     """
     a, b = shown
-    out = _asked(segment, sims, a, b, floor) if a.step > b.step / ALIKE_STEP else []
-    return out + (_asked(segment, sims.T, b, a, floor) if b.step > a.step / ALIKE_STEP else [])
+    out = _asked(segment, sims, a, b, limits) if a.step > b.step / ALIKE_STEP else []
+    return out + (_asked(segment, sims.T, b, a, limits) if b.step > a.step / ALIKE_STEP else [])
 
 
 def _asked(
-    segment: Segment, sims: Floats, asked: _Shown, other: _Shown, floor: float
+    segment: Segment, sims: Floats, asked: _Shown, other: _Shown, limits: tuple[float, float]
 ) -> list[Span]:
     """`_unlike` of the moments of one of them, the rows of sims."""
+    floor, dark = limits
     inside = (asked.at >= segment.a[0]) & (asked.at <= segment.a[1])
     at, row, vectors = asked.at[inside], asked.row[inside], asked.vectors[inside]
     after = other.at.searchsorted(at)
@@ -267,7 +273,7 @@ def _asked(
     for near in (np.maximum(after - 1, 0), np.minimum(after, len(other.at) - 1)):
         there = other.row[near]
         # A dark picture is blank or not by a hair; black in place of one is unlike it.
-        same = (vectors * other.vectors[near]).sum(axis=1) >= DARK_ALIKE
+        same = (vectors * other.vectors[near]).sum(axis=1) >= dark
         both = np.where(same | ((row < 0) & (there < 0)), 1.0, -1.0)
         told = np.where((row < 0) | (there < 0), both, sims[row, there])
         close = np.abs(other.at[near] - at) <= 0.55 * asked.step

@@ -34,7 +34,7 @@ from twinreel.store import Library, pack_match, unpack_match
 from twinreel.types import COPIES, Features, Match, Segment
 from twinreel.workers import Idle, WorkerPool
 
-VERSION = 18  # part of the name under which a verdict is remembered
+VERSION = 19  # part of the name under which a verdict is remembered
 HUB = 0.8  # of the most sure copies in a family: who has that many stands for it
 TRIES = 2  # looks for each video of the smaller of two families, where none shows them alike
 UNSEEN_SCORE = 0.5  # at most, of a pair that shows too little to be laid on each other

@@ -9,7 +9,9 @@ descriptors are drawn from each moment to the next, so that both can be asked at
 what they have in common all along is left out: it fits along any line.
 
 The line from end to end is never off by more than half of what was cut from the middle of a shot,
-and may fit that better than one plain line does; so it is held against such a cut, too.
+and may fit that better than one plain line does; so it must not fit clearly worse than such a cut.
+Moments often cannot tell, and align.py calls some cuts a speed itself: whoever removes a file asks
+what frame rates say of it (keep/holds.py).
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def end_to_end(
     runs: Sequence[Run], a: Features, b: Features, tried: Callable[[Line], Run | None]
 ) -> Run | None:
     """The run along which the videos begin and end together, where moments say that it is likelier
-    than the runs that were found, and no less likely than a piece left out of the longer video.
+    than the runs that were found, and not that a piece was left out of the longer video.
 
     Args:
         runs: rows of a and b that lie on each other, the strongest run first.

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tests.reports import DAY, paths, video
 from twinreel import keep
+from twinreel.actions.losses import by_headers
 from twinreel.demo import Picture, cut, paint, scale
-from twinreel.keep import choose, from_anywhere, matches, missing_tracks, unheld_s
+from twinreel.keep import choose, from_anywhere, matches, missing_tracks, other_speed, unheld_s
 from twinreel.keep.losses import losses_of
 from twinreel.keep.views import Views
 from twinreel.options import KeepOptions
@@ -186,21 +187,42 @@ def test_another_speed_and_more_channels_are_told() -> None:
     kept = video("/v/a.mp4", audio=(Track("aac", "eng", 2),), bitrate=9_000_000)
     fast = video("/v/fast.mp4", duration_s=40.0, audio=(Track("ac3", "eng", 6),))
     losses = group_of(kept, fast).losses[fast.path]
-    assert "speed: it plays 1.50 times as fast as the kept file" in losses
+    assert any(w.startswith("speed: it plays 1.50 times as fast as the kept file") for w in losses)
     assert "sound in 6 channels over 2" in losses
 
 
 @pytest.mark.parametrize(
-    ("minutes", "speed", "told"),
-    [(100, 25 / 24, False), (100, 25 / 23.976, False), (100, 1.05, True), (100, 1.03, True),
-     (1, 25 / 24, True), (1, 1.015, False)],
+    ("speed", "rates", "told", "asks"),
+    [(25 / 23.976, (25.0, 23.976), False, False), (25 / 24, (25.0, 25.0), True, True),
+     (1.03, (None, 25.0), True, True), (1.015, (25.0, 25.0), False, False),
+     (1.2, (30.0, 25.0), True, False), (1.2, (25.0, 25.0), True, True)],
 )  # fmt: skip
-def test_a_small_speed_may_be_a_cut(minutes: float, speed: float, told: bool) -> None:
-    """A piece out of the middle of one slow shot looks like 2 to 6 %; a film in PAL is known."""
-    kept = video("/v/a.mp4", duration_s=60.0 * minutes, bitrate=9_000_000)
-    other = video("/v/b.mp4", duration_s=60.0 * minutes / speed)
-    losses = group_of(kept, other).losses[other.path]
-    assert any(w.startswith("speed: ") and "was cut" in w for w in losses) == told
+def test_a_speed_that_frame_rates_do_not_bear_out_may_be_a_cut(
+    speed: float, rates: tuple[float | None, float], told: bool, asks: bool
+) -> None:
+    """A piece out of the middle of one slow shot looks like a speed; a film in PAL is none."""
+    kept = video("/v/a.mp4", duration_s=6000.0, fps=rates[1], bitrate=9_000_000)
+    other = video("/v/b.mp4", duration_s=6000.0 / speed, fps=rates[0])
+    group = group_of(kept, other)
+    assert group.keep == kept.path and group.look == asks
+    words = [w for w in group.losses[other.path] if w.startswith("speed: ")]
+    assert bool(words) == told and any("cut out" in w for w in words) == asks
+
+
+def test_pieces_at_unlike_speeds_are_held_against_the_plain_one() -> None:
+    kept, other = video("/v/a.mp4", duration_s=98.0), video("/v/b.mp4", duration_s=100.0)
+    pieces = (Segment((0.0, 40.0), (0.0, 38.0), 0.95), Segment((40.0, 100.0), (38.0, 98.0)))
+    found = Match(other.path, kept.path, 0.99, "copy", pieces, 1.0, 1.0)
+    assert unheld_s(other, kept, found) == pytest.approx(2.0)
+    assert other_speed(other, kept, found) == (
+        "speed: it plays 0.95 times as fast as the kept file, or seconds were cut out of one", True,
+    )  # fmt: skip
+
+
+def test_a_speed_is_told_where_a_person_keeps_another_file() -> None:
+    short, long = video("/v/a.mp4", duration_s=57.0), video("/v/b.mp4", duration_s=60.0)
+    (told,) = by_headers(long, short, whole(long, short))
+    assert told.startswith("speed: it plays 0.95 times as fast as the kept file, or seconds")
 
 
 def test_seconds_in_between_that_the_kept_file_lacks_are_told() -> None:
@@ -270,8 +292,8 @@ def test_who_holds_seconds_of_their_own_asks_for_a_look() -> None:
 
 def test_a_faster_copy_holds_every_second() -> None:
     """PAL speed-up: 4 % shorter, nothing missing."""
-    longer = video("/v/b.mp4", duration_s=6000.0, bitrate=3_000_000)
-    group = group_of(video("/v/a.mp4", duration_s=5760.0), longer)
+    longer = video("/v/b.mp4", duration_s=60.0, fps=24.0, bitrate=3_000_000)
+    group = group_of(video("/v/a.mp4", duration_s=57.6), longer)
     assert group.keep == "/v/b.mp4"
     assert group.losses == {"/v/a.mp4": []}
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from twinreel.keep import lost, missing_tracks, unheld_s
+from twinreel.keep import lost, missing_tracks, other_speed, unheld_s
 from twinreel.report import Report
 from twinreel.store import Library
 from twinreel.types import Group, Match, Video
@@ -99,6 +99,8 @@ def by_headers(mine: Video, its: Video, match: Match | None) -> list[str]:
     """What the headers of `mine` promise and those of `its` do not."""
     seconds = unheld_s(mine, its, match)
     out = [f"seconds: {seconds:.1f} s that the kept file lacks"] if seconds else []
+    speed, _ = other_speed(mine, its, match)
+    out += [speed] if speed else []
     out += missing_tracks(mine, its)
     if mine.info.hdr and not its.info.hdr:
         out.append(f"HDR ({mine.info.hdr})")

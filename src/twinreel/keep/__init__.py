@@ -16,6 +16,7 @@ another lacks, losses.py what goes with a file that is removed.
 from twinreel.keep.choose import VERSION as VERSION
 from twinreel.keep.choose import choose as choose
 from twinreel.keep.holds import missing_tracks as missing_tracks
+from twinreel.keep.holds import other_speed as other_speed
 from twinreel.keep.holds import unheld_s as unheld_s
 from twinreel.keep.losses import lost as lost
 from twinreel.keep.views import Views as Views

@@ -15,7 +15,7 @@ from twinreel.keep.wishes import preference
 from twinreel.options import KeepOptions
 from twinreel.types import Group, Video
 
-VERSION = "14"  # part of what a remembered decision hangs on
+VERSION = "15"  # part of what a remembered decision hangs on
 
 
 def choose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -9,6 +10,10 @@ from twinreel.compare import gaps
 from twinreel.types import Match, Track, Video
 
 HOLE_S = 1.0  # shorter ones are seams of sampling
+OTHER_SPEED = 0.0198  # |log| from which on a speed is told
+SMALL_SPEED = 0.06  # |log| of one that nobody misses: films on television
+BORNE_OUT = 2e-3  # |log| by which frame rates may be off a speed that they bear out
+ONE_SPEED = 0.01  # |log| by which segments of one speed may differ
 Matching = Callable[[str, str], Match | None]  # paths -> 'a RELATION b'
 
 
@@ -23,7 +28,7 @@ def unheld_s(video: Video, keeper: Video, found: Match | None) -> float:
     length = video.info.duration_s
     speed, uncovered = 1.0, 0.0
     if found and found.segments:
-        speed = _snapped(found.segments[0].speed)
+        speed = _snapped(_common_speed(found))
         uncovered = length * (1 - found.coverage_a)
     more = length - keeper.info.duration_s / speed
     more = more if more > min(1.0, max(0.25, 0.02 * length)) else 0.0
@@ -51,6 +56,31 @@ def _between_s(found: Match | None) -> float:
     """Seconds between segments: unlike the ends of what is shared, they were seen to be others."""
     holes = [end - start for start, end in gaps(found.segments if found else ())]
     return sum(hole for hole in holes if hole >= HOLE_S)
+
+
+def other_speed(mine: Video, its: Video, found: Match | None) -> tuple[str, bool]:
+    """Words where `mine` plays at another speed than `its`, "" where it does not, and whether it
+    may be no speed: to moments, a piece cut out of a slow shot looks like one. Frame rates bear a
+    speed out where the same frames are shown faster, as of films on television; a cut leaves them.
+
+    found: the match 'mine RELATION its'.
+    """
+    speeds = [s.speed for s in found.segments] if found else []
+    speed = max(speeds, key=lambda s: abs(math.log(s)), default=1.0)
+    odd = abs(math.log(speed))
+    if odd <= OTHER_SPEED:
+        return "", False
+    words = f"speed: it plays {speed:.2f} times as fast as the kept file"
+    rates = mine.info.fps, its.info.fps
+    if rates[0] and rates[1] and abs(math.log(rates[0] / rates[1] / speed)) <= BORNE_OUT:
+        return ("" if odd < SMALL_SPEED else words), False
+    return f"{words}, or seconds were cut out of one", True
+
+
+def _common_speed(found: Match) -> float:
+    """The speed of all segments; the plain one where they differ."""
+    speeds = [s.speed for s in found.segments]
+    return speeds[0] if math.log(max(speeds) / min(speeds)) <= ONE_SPEED else 1.0
 
 
 def _snapped(speed: float) -> float:

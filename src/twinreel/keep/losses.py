@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from twinreel.keep.holds import Matching, missing_tracks, unheld_s
+from twinreel.keep.holds import Matching, missing_tracks, other_speed, unheld_s
 from twinreel.keep.quality import (
     DETAIL_TOLERANCE,
     MUCH_CUT,
@@ -19,12 +18,6 @@ from twinreel.keep.views import Strips, Views
 from twinreel.keep.wishes import matches
 from twinreel.options import KeepOptions
 from twinreel.types import Match, Video
-
-OTHER_SPEED = 0.0198  # |log| from which on a speed is told
-SMALL_SPEED = 0.06  # |log| below which a piece that was cut from a slow shot may look so
-PAL = (25 / 24, 25 / (24000 / 1001))  # as films run on television, which nobody misses
-PAL_OFF = 5e-4  # by which such a speed may be off
-FILM_S = 600.0  # shorter ones are few shots, and one that was cut may look so by chance
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,9 @@ def _content(video: Video, keep: Video, found: Match | None, views: Views) -> It
     """Seconds, sound, tracks and pictures that only `video` has."""
     if seconds := unheld_s(video, keep, found):
         yield f"seconds: {seconds:.1f} s that the kept file lacks"
+    words, is_unsure = other_speed(video, keep, found)
+    if is_unsure:
+        yield words
     yield from missing_tracks(video, keep)
     seen = views.difference(keep, video)
     if seen and seen.cut_from_b > MUCH_CUT:
@@ -92,13 +88,9 @@ def _quality(video: Video, keep: Video, found: Match | None, views: Views) -> It
         yield "overlay-free picture: the kept file has a logo or text over it"
     if seen and seen.overlay == "either":
         yield "overlay-free picture, maybe: a part differs, a logo or text on one of the two"
-    longest = max(found.segments if found else (), key=lambda s: s.a[1] - s.a[0], default=None)
-    speed = longest.speed if longest else 1.0
-    odd = abs(math.log(speed))
-    is_pal = any(abs(math.exp(odd) / pal - 1) < PAL_OFF for pal in PAL)
-    if odd > OTHER_SPEED and not (is_pal and video.info.duration_s >= FILM_S):
-        words = f"speed: it plays {speed:.2f} times as fast as the kept file"
-        yield words + (", or one of them was cut" if odd < SMALL_SPEED else "")
+    words, is_unsure = other_speed(video, keep, found)
+    if words and not is_unsure:
+        yield words
     mine, its = (max((t.channels for t in v.info.audio), default=0) for v in (video, keep))
     if mine > its > 0:
         yield f"sound in {mine} channels over {its}"

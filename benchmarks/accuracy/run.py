@@ -35,6 +35,7 @@ RESULTS = HERE.parent / "results"
 FAST = ("vpdq", "stash", "vdf", "similario", "exact")
 ALL = tuple(rivals.BY_NAME)
 ENTRIES = ("twinreel=", "twinreel, weight-free=--model dctgrad.v1",
+           "twinreel, with clips=--clips",
            # Everything is alike to it: without a narrow gate it would align every pair of files.
            "twinreel, untrained=--weights random:0 --no-closer --length-tolerance 20%")
 

@@ -87,8 +87,8 @@ def _tiers(methods: Sequence[Mapping[str, Any]]) -> str:
              _pct(m["recall_partial"])] for m in methods]
     return ("## Recall at the default, by tier\n\nTier 1: what collections hold; 2: what uploaders "
             "do (a third composed of two or three edits: *composed*); 3: adversarial. Whole "
-            "copies; *partial* is without an option for clips, and counts parts that are listed as "
-            "likely. *Tier 2, none false* takes, for "
+            "copies; *partial* is without `--clips` unless the line says so, and counts parts that "
+            "are listed as likely. *Tier 2, none false* takes, for "
             "each tool, the threshold above its hardest pair with nothing in common.\n\n"
             + _table(["", "tier 1", "tier 2", "tier 3", "tier 2, none false", "composed",
                       "partial"], rows))

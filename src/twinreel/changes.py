@@ -70,13 +70,9 @@ def moves(rows: Floats) -> bool:
 def same_print(a: Floats, b: Floats) -> bool:
     """Whether grey pictures of the same moments, (n, 80, 80) each, are alike in every place that
     shows something, as copies are; other words on the same slide are not."""
-    x, y = (_cells(p, _PRINT) for p in (a, b))
-    both, of_a, of_b = (np.einsum("pns,pns->pn", *pair) for pair in ((x, y), (x, x), (y, y)))
-    shown = np.median(np.maximum(of_a, of_b), axis=1) / _PRINT**2 > _PLAIN
-    if not shown.any():
-        return False
-    alike = np.median(both / np.sqrt(np.maximum(of_a * of_b, 1e-6)), axis=1)[shown]
-    return bool(np.quantile(alike, _SLIPS) >= _SAME)
+    strength, alike = _likeness(_cells(a, _PRINT), _cells(b, _PRINT), least=1e-6)
+    shown = strength / _PRINT**2 > _PLAIN
+    return bool(shown.any() and np.quantile(alike[shown], _SLIPS) >= _SAME)
 
 
 def same_all_over(va: Floats, vb: Floats) -> bool:
@@ -84,18 +80,22 @@ def same_all_over(va: Floats, vb: Floats) -> bool:
     most moments, and change in more places than a clock takes, in no more than a ticker does."""
     side = math.isqrt(va.shape[1])
     x, y = (_cells(v.reshape(-1, side, side), _CELL) for v in (va, vb))
-    both, of_a, of_b = (_squares(*pair) for pair in ((x, y), (x, x), (y, y)))
-    shown = np.median(np.maximum(of_a, of_b), axis=1) > _SHOWN
+    # 1 for places as strong as the pictures are.
+    strength, alike = _likeness(x, y, scale=len(x), least=1e-9)
+    shown = strength > _SHOWN
     if not shown.any() or not _CLOCK <= min(_moving(va), _moving(vb)) <= _OVERLAID:
         return False
-    alike = np.median(both / np.sqrt(np.maximum(of_a * of_b, 1e-9)), axis=1)
     return bool(alike[shown].min() >= _SAME)
 
 
-def _squares(a: Floats, b: Floats) -> Floats:
-    """Of places, (places, n, 16), at each moment: 1 for those as strong as the pictures are."""
-    out: Floats = np.einsum("pns,pns->pn", a, b) * len(a)
-    return out
+def _likeness(x: Floats, y: Floats, least: float, scale: float = 1) -> tuple[Floats, Floats]:
+    """Of places, (places, n, pixels) each: how strong the stronger of both is, times `scale`, and
+    how they correlate, medians over the moments. least: product of strengths that is something."""
+    both, of_x, of_y = (
+        np.einsum("pns,pns->pn", *pair) * scale for pair in ((x, y), (x, x), (y, y))
+    )
+    alike = np.median(both / np.sqrt(np.maximum(of_x * of_y, least)), axis=1)
+    return np.median(np.maximum(of_x, of_y), axis=1), alike
 
 
 def _moving(rows: Floats) -> float:

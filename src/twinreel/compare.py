@@ -186,7 +186,7 @@ def _explain(
         return None
     lines, evidence = _weighed(runs, a, b, step, calibration.parts)
     if evidence.score(calibration) > RETIMED:
-        retimed = end_to_end(runs, a, b, tried)
+        retimed = end_to_end(runs, a, b, whole, tried)
         if retimed is not None:
             told = _weighed([retimed], a, b, step, calibration.parts)
             if told[1].covered >= COPY_COVERAGE:

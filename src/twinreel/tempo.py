@@ -1,6 +1,6 @@
 """At which speed one video lies on another, told between their moments.
 
-    run = end_to_end(runs, a, b, tried)   # at the speed of their lengths; None: not likelier
+    run = end_to_end(runs, a, b, whole, tried)   # at the speed of their lengths; None: not likelier
 
 Alignment (align.py) holds moments that were looked at against each other. Those of two videos lie
 up to half a step apart, and so do the lines of two speeds over some seconds: a talking head that
@@ -38,16 +38,20 @@ _LEAST_SEEN = 0.5  # share of the moments that must find some beside them
 
 
 def end_to_end(
-    runs: Sequence[Run], a: Features, b: Features, tried: Callable[[Line], Run | None]
+    runs: Sequence[Run],
+    a: Features,
+    b: Features,
+    whole: float,
+    tried: Callable[[Line], Run | None],
 ) -> Run | None:
     """The run along which the videos begin and end together, where moments say that it is likelier
     than the runs that were found, and not that a piece was left out of the longer video.
 
     Args:
         runs: rows of a and b that lie on each other, the strongest run first.
+        whole: length of b by length of a: the speed at which they begin and end together.
         tried: the run along a line, None where there is none.
     """
-    whole = b.duration_s / a.duration_s if min(a.duration_s, b.duration_s) > 0 else 1.0
     if not (SLOWEST < whole < FASTEST and abs(math.log(whole)) > ODD):
         return None
     if abs(math.log(runs[0].speed / whole)) < _CLOSE:
@@ -99,9 +103,7 @@ class _Beside:
         each = []
         for line in lines:
             share, known = self._shares(line, shifts)
-            found = known.sum(axis=1)
-            mean = np.where(known, share, 0.0).sum(axis=1) / np.maximum(found, 1)
-            best = int(np.where(found >= _LEAST_SEEN * found.max(), mean, 2.0).argmin())
+            best = int(_summed(share, known, np.ones((1, self.asked)))[2][0])
             each.append(np.where(known[best], share[best], 2.0))
         nearest = np.min(each, axis=0)
         seen = nearest <= 1.0
@@ -110,25 +112,18 @@ class _Beside:
     def misfit_of_a_cut(self, length_a: float, length_b: float) -> float:
         """The same where both run at the plain speed, and one piece is left out of the longer one,
         wherever that fits best."""
-        cuts = _CUTS * min(length_a, length_b)
-        times = np.concatenate([_some(self.times_a), _some(self.times_b)])
-        more = np.repeat(
-            [max(0.0, length_a - length_b), max(0.0, length_b - length_a)],
-            [len(_some(self.times_a)), len(_some(self.times_b))],
-        )
-        left, count = 0.0, 0.0
-        for offset, on in (
-            (0.0, times < cuts[:, None]),
-            (length_b - length_a, times - more >= cuts[:, None]),
-        ):
-            share, known = self._shares((1.0, offset), _NEAR)
-            total = on @ np.where(known, share, 0.0).T
-            found = on @ known.T.astype(float)
-            mean = total / np.maximum(found, 1)
-            best = np.where(found >= _LEAST_SEEN * found.max(axis=1, keepdims=True), mean, 2.0)
-            at = best.argmin(axis=1)
+        cuts = _CUTS[:, None] * min(length_a, length_b)
+        of_a, of_b = _some(self.times_a), _some(self.times_b)
+        # The tail of the longer one begins behind the piece.
+        longer = length_a - length_b
+        behind_a, behind_b = of_a - max(0.0, longer), of_b - max(0.0, -longer)
+        head = np.concatenate([of_a, of_b]) < cuts
+        tail = np.concatenate([behind_a, behind_b]) >= cuts
+        left, count = np.zeros(len(cuts)), np.zeros(len(cuts))
+        for offset, on in ((0.0, head), (-longer, tail)):
+            total, found, best = _summed(*self._shares((1.0, offset), _NEAR), on)
             rows = np.arange(len(cuts))
-            left, count = left + total[rows, at], count + found[rows, at]
+            left, count = left + total[rows, best], count + found[rows, best]
         seen = count >= _LEAST_SEEN * self.asked
         return float(np.where(seen, left / np.maximum(count, 1), 1.0).min())
 
@@ -143,6 +138,14 @@ class _Beside:
         ]
         left = np.concatenate([t[0] for t in there], axis=1)
         return left / (left + self.usual), np.concatenate([t[1] for t in there], axis=1)
+
+
+def _summed(share: Any, known: Any, on: Any) -> tuple[Any, Any, Any]:
+    """Of some sets of moments, `on` (sets, asked): what is left of them at each shift, of how many
+    there is something beside them, both (sets, shifts), and at which shift the mean is least."""
+    total, found = on @ np.where(known, share, 0.0).T, on @ known.T.astype(float)
+    enough = found >= _LEAST_SEEN * found.max(axis=1, keepdims=True)
+    return total, found, np.where(enough, total / np.maximum(found, 1), 2.0).argmin(axis=1)
 
 
 def _some(times: Seconds) -> Seconds:

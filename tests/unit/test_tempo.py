@@ -75,7 +75,7 @@ def test_a_piece_cut_from_the_middle_is_not_told_as_a_speed_by_its_moments(
     a, b = film("a", 12.0, talk), film("b", 12.0 - cut, shorter)
     rows_a, rows_b = np.arange(len(a.blank)), np.arange(len(b.blank))
     run = Run(1.0, -cut / 2, rows_a, rows_b, np.ones(len(rows_a), np.float32), 1.0)
-    assert end_to_end([run], a, b, lambda line: run) is None
+    assert end_to_end([run], a, b, (12.0 - cut) / 12.0, lambda line: run) is None
 
 
 def test_where_nothing_wanders_the_plain_speed_stands() -> None:
